@@ -1,0 +1,167 @@
+"""The options that commands share: where the log is, how to print, which stretch of time.
+
+What a window selects is the business of the views.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from otel_empathy.cli import times
+from otel_empathy.core.clock import SYSTEM
+
+if TYPE_CHECKING:
+    from otel_empathy.core.settings import Settings
+
+__all__ = ["Window", "colour", "common", "settings_of", "window"]
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time in UTC nanoseconds, the beginning included, the end not.
+
+    Args:
+        since: Where it begins; None is the beginning of the log.
+        until: Where it ends; None is now.
+        text: The window in words.
+    """
+
+    since: int | None
+    until: int | None
+    text: str
+
+
+def _length(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Seconds of `15m`."""
+    try:
+        return None if value is None else times.parse_length(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """UTC nanoseconds of `2026-08-31T12:00Z` or `2h`."""
+    try:
+        return None if value is None else times.parse_moment(value, now_ns=SYSTEM.time_ns())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def common(command: Command) -> Command:
+    """Add `--home` and `--json/--table`, which every command has."""
+    as_json = click.option(
+        "--json/--table",
+        "as_json",
+        default=None,
+        help="JSON lines or tables; by default tables on a terminal, JSON lines in a pipe.",
+    )
+    home = click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of the log; by default the setting `home`.",
+    )
+    return as_json(home(command))
+
+
+def window(*, days: float | None) -> Callable[[Command], Command]:
+    """Add the window options; the command gets one `window` (None days: the whole log)."""
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def chosen(
+            *args: Any,
+            days_: float | None,
+            last: float | None,
+            since: int | None,
+            until: int | None,
+            **others: Any,
+        ) -> Any:
+            selected = select(days=days_, last=last, since=since, until=until, default=days)
+            return command(*args, window=selected, **others)
+
+        shown = "the whole log" if days is None else f"{days:g}"
+        for option in (
+            click.option(
+                "--until",
+                metavar="TIME",
+                callback=_moment,
+                help="End, written as --since; default now.",
+            ),
+            click.option(
+                "--since",
+                metavar="TIME",
+                callback=_moment,
+                help="Beginning: 2026-08-31, 2026-08-31T12:00Z, or 2h for two hours ago.",
+            ),
+            click.option(
+                "--last",
+                metavar="LENGTH",
+                callback=_length,
+                help="The last 90s, 15m, 2h, 7d or 1w.",
+            ),
+            click.option(
+                "--days",
+                "days_",
+                type=click.FloatRange(min=0),
+                help=f"The last so many times 24 hours; default {shown}.",
+            ),
+        ):
+            option(chosen)
+        return chosen
+
+    return add
+
+
+def select(
+    *,
+    days: float | None,
+    last: float | None,
+    since: int | None,
+    until: int | None,
+    default: float | None,
+) -> Window:
+    """The window that the options describe.
+
+    Raises:
+        click.UsageError: Two options name a beginning, or the end is not after the beginning.
+    """
+    given = {"--days": days, "--last": last, "--since": since}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise click.UsageError(f"{' and '.join(named)} name a beginning each: give one of them.")
+    if since is not None and until is not None and until <= since:
+        raise click.UsageError("--until is not after --since: exchange them.")
+    ending = "" if until is None else f" until {times.local(until)}"
+    if since is not None:
+        return Window(since, until, f"since {times.local(since)}{ending}")
+    if not named and (until is not None or default is None):
+        return Window(None, until, f"the whole log{ending}")
+    if last is None:
+        last = times.DAY * (days if days is not None else default or 0)
+    end = SYSTEM.time_ns() if until is None else until
+    return Window(end - round(last * 1e9), until, f"the last {times.length(last)}{ending}")
+
+
+def settings_of(home: Path | None, **arguments: Any) -> tuple[Settings, list[str]]:
+    """The settings that apply with this `--home`, and what is wrong with the environment."""
+    from otel_empathy.core.settings import Settings
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        settings = Settings.load(home=home, **arguments)
+    return settings, [str(warning.message) for warning in caught]
+
+
+def colour() -> bool | None:
+    """What click should do about colour: none when NO_COLOR asks for it, else as it decides."""
+    settings, _ = settings_of(None)
+    return False if settings.environ.get("NO_COLOR") else None

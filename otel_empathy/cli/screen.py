@@ -1,0 +1,219 @@
+"""What reaches the terminal: tables for people, JSON lines for programs, notes on stderr.
+
+Nothing that came from outside is printed as it is: `clean` takes out what could move the cursor,
+reverse the text or end the line, and rich never sees markup. Rich is imported when a table is
+drawn. What is printed is decided by the commands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+    from otel_empathy.cli.examination import Check
+
+__all__ = ["Column", "Screen", "clean", "json_line"]
+
+_SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "finding": ("✗", "bold red")}
+# ANSI sequences whole, so that nothing of them stays behind as text.
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC, DCS, …
+    r"|\x1b[ -/]*[0-~]?"  # what is left of escapes
+)
+_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+# Controls, marks of direction, invisible tags, lone surrogates.
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff"
+)
+_REMOVED = re.compile(f"[{_UNSAFE}]")
+_ESCAPED = re.compile(f"[{_UNSAFE}\u2028\u2029]")
+
+
+def clean(text: object, *, limit: int = 0) -> str:
+    """A text from outside as one harmless line, cut to `limit` characters if that is given."""
+    line = _REMOVED.sub("", _BREAKS.sub(" ", _SEQUENCES.sub("", str(text))))
+    return f"{line[: limit - 1]}…" if 0 < limit < len(line) else line
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One record as one line; what a terminal would obey is escaped, so nothing is lost."""
+    text = json.dumps(row, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    return _ESCAPED.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code > 0xFFFF:  # noqa: PLR2004 - beyond it JSON needs a pair
+        code -= 0x10000
+        return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    return f"\\u{code:04x}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value) if isinstance(value, PurePath) else clean(repr(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    Args:
+        title: Its heading.
+        right: Whether numbers stand right-aligned in it.
+        style: How its cells look.
+        grow: Whether it takes the room that is left and is cut first.
+    """
+
+    title: str
+    right: bool = False
+    style: str = ""
+    grow: bool = False
+
+
+class Screen:
+    """The two streams of a command.
+
+    Args:
+        as_json: True for JSON lines, False for tables, None to let the terminal decide.
+        out: Where answers go.
+        err: Where notes go.
+        width: Columns of the terminal, when it cannot be asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool | None = None,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        width: int | None = None,
+    ) -> None:
+        self._out = sys.stdout if out is None else out
+        self._err = sys.stderr if err is None else err
+        self._width = width
+        self._console: Console | None = None
+        self.people = not as_json if as_json is not None else self._out.isatty()
+
+    @property
+    def console(self) -> Console:
+        """The rich console on stdout; markup is off, because names come from outside."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(
+                file=self._out, width=self._width, markup=False, emoji=False, highlight=False
+            )
+        return self._console
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        return self.console.width
+
+    def record(self, row: Mapping[str, Any]) -> None:
+        """Print one JSON line."""
+        self._out.write(json_line(row) + "\n")
+
+    def records(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Print JSON lines."""
+        for row in rows:
+            self.record(row)
+
+    def print(self, *parts: RenderableType, end: str = "\n") -> None:
+        """Print for people; a text is printed as it stands."""
+        self.console.print(*parts, end=end, soft_wrap=False)
+
+    def title(self, text: str, detail: str = "") -> None:
+        """Print a heading with an empty line above it."""
+        from rich.text import Text
+
+        self.print(Text.assemble("\n", (clean(text), "bold"), "  ", (clean(detail), "dim")))
+
+    def table(
+        self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], *, indent: int = 1
+    ) -> None:
+        """Print a table with light lines."""
+        from rich import box
+        from rich.padding import Padding
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+        for column in columns:
+            table.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                style=column.style,
+                no_wrap=True,
+                overflow="ellipsis",
+                ratio=1 if column.grow else None,
+                min_width=12 if column.grow else None,
+            )
+        for row in rows:
+            table.add_row(*(clean(cell) if isinstance(cell, str) else cell for cell in row))
+        self.print(Padding(table, (0, 0, 0, indent)))
+
+    def checks(self, checks: Iterable[Check]) -> None:
+        """Print what was looked at, how it stands, and below it how to mend it."""
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for check in checks:
+            sign, style = _SIGNS[check.level]
+            name = Text(clean(check.name), style="bold")
+            detail = Text(clean(check.detail))
+            if check.fix:
+                detail.append(f"\n→ {clean(check.fix)}", style="cyan")
+            grid.add_row(
+                Text(f" {sign}", style=style), name, detail
+            )
+        self.print(grid)
+
+    def note(self, text: str) -> None:
+        """Say something beside the answer."""
+        click.echo(clean(text), file=self._err, err=True)
+
+    @contextmanager
+    def progress(self, text: str, total: float | None = None) -> Iterator[Any]:
+        """A bar on stderr while work is long; None is yielded where nobody would see it.
+
+        The bar appears only when stderr is a terminal, and goes when the work is done.
+        """
+        if not self._err.isatty():
+            yield lambda _done: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        bar = Progress(
+            TextColumn("{task.description}", style="dim"),
+            BarColumn(bar_width=30),
+            TimeRemainingColumn(),
+            console=Console(file=self._err, markup=False, emoji=False),
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task(clean(text), total=total)
+            yield lambda done: bar.update(task, completed=done)

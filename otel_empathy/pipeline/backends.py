@@ -1,0 +1,642 @@
+"""Backends: one worker each, shipping from the log through its own cursor.
+
+There is one path for the live case, the retry case and the crash case: read a batch behind the
+cursor, send it, move the cursor. A backend that is slow, down or removed affects no other. What a
+dead process of the same home left is taken over under a claim.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+from opentelemetry import context as otel_context
+
+from otel_empathy.core import semconv
+from otel_empathy.core.clock import SYSTEM, Clock
+from otel_empathy.emit import events, safety
+from otel_empathy.pipeline import encode_json, ledger, segments
+from otel_empathy.pipeline.chunk import SIGNALS, Chunk, Signal, split
+from otel_empathy.pipeline.cursor import Claim, Cursor, Position, cursor_folder, register
+from otel_empathy.pipeline.delta import Delta
+from otel_empathy.pipeline.log import Log
+from otel_empathy.pipeline.outcome import Outcome
+from otel_empathy.pipeline.source import Disk, Own, Queue, Source
+
+__all__ = ["Backend", "Plan", "Sender"]
+
+_LOGGER = logging.getLogger("otel_empathy")
+_SUPPRESS = "suppress_instrumentation"
+_ADOPT = 5.0  # seconds between two looks for logs whose writer is gone
+_PROBE = 60.0  # seconds after which a paused lane is tried again
+_BASE, _CAP = 1.0, 30.0  # full jitter between tries
+_POISON = 5  # tries after which a batch is suspected
+
+
+class Sender(Protocol):
+    """What a backend sends through."""
+
+    def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
+        """Send one batch, by the deadline on the monotonic clock."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a backend is served.
+
+    Args:
+        name: Its name, by which it is addressed, counted and remembered.
+        connect: Makes the sender, in the worker's thread.
+        signals: What it takes.
+        start: `now`, or `oldest` to be sent what the home already holds.
+        delta: Whether it wants metrics as differences.
+        timeout: Seconds for one request.
+    """
+
+    name: str
+    connect: Callable[[], Sender]
+    signals: tuple[str, ...] = ("traces", "metrics", "logs")
+    start: str = "now"
+    delta: bool = False
+    timeout: float = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """One signal of one process on its way to one backend."""
+
+    signal: str
+    source: Source
+    cursor: Cursor
+    own: bool
+    parts: list[list[Chunk]] = field(default_factory=list)
+    after: Position | None = None
+    shipped: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+    retry_at: float = 0.0
+    state: str = "healthy"
+    bisect: bool = False
+    delta: Delta | None = None
+
+    @property
+    def position(self) -> Position:
+        return self.cursor.positions[self.signal]
+
+
+class Backend:
+    """One destination and the thread that serves it.
+
+    Args:
+        plan: What it is and how it is reached.
+        home: The home whose log is shipped; None when there is no log.
+        records: Records per request.
+        delay: Longest wait before new records are shipped.
+        cap: Unshipped bytes beyond which the oldest are given up.
+        sync: Whether cursors are brought to the disk itself.
+        clock: Time.
+        jitter: A random share between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        home: Path | None,
+        records: int = 512,
+        delay: float = 1.0,
+        cap: int = 512 << 20,
+        buffer: int = 64 << 20,
+        sync: bool = False,
+        clock: Clock = SYSTEM,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.home = home
+        self.records = records
+        self.delay = delay
+        self.cap = cap
+        self.buffer = buffer
+        self.sync = sync
+        self.clock = clock
+        self.jitter = jitter
+        self.state = "healthy"
+        self.error: str | None = None
+        self.message: str | None = None
+        self.retries: Counter[str] = Counter()
+        self.fresh = threading.Event()
+        self.lanes: list[_Lane] = []
+        self.queues: dict[str, Queue] = {}
+        self.dropped: Counter[str] = Counter()
+        self._claims: dict[str, Claim] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._log: Log | None = None
+        self._sender: Sender | None = None
+        self._urgent = threading.Event()
+        self._settled = threading.Condition()
+        self._round = 0
+        self._stopping: float | None = None
+        self._thread: threading.Thread | None = None
+        self._start = threading.Lock()
+        self._adopted_at = float("-inf")
+
+    # -- the owner's side -------------------------------------------------------------------------
+
+    def begin(self, log: Log | None) -> None:
+        """Take over the log of this process and start; called when its first record comes."""
+        with self._start:
+            if self._thread is not None or self._stopping is not None:
+                return
+            self._log = log
+            self._thread = threading.Thread(
+                target=self._run, name=f"otel-empathy-{self.name}", daemon=True
+            )
+            try:
+                self._thread.start()
+            except RuntimeError:  # too late in the life of the interpreter; the log keeps it all
+                self._thread = None
+
+    def offer(self, chunk: Chunk) -> None:
+        """Take a chunk straight into memory, when there is no log."""
+        queue = self.queues.get(chunk.signal.name)
+        if queue is None:
+            queue = self.queues.setdefault(
+                chunk.signal.name, Queue(chunk.signal.name, self.buffer // 3)
+            )
+        if not queue.put(chunk):
+            self.dropped["queue_full"] += chunk.count
+        self.begin(None)
+        if not self.fresh.is_set():
+            self.fresh.set()
+
+    def hurry(self) -> None:
+        """Ship at once what is there."""
+        self._urgent.set()
+        self.fresh.set()
+
+    def reset(self) -> None:
+        """Try again now, whatever was said before."""
+        for lane in self.lanes:
+            lane.retry_at = 0.0
+        self.hurry()
+
+    def settled(self, ends: Mapping[str, Position], deadline: float) -> bool:
+        """Wait until everything before the ends is settled; False at the deadline or on trouble."""
+        before = self._round
+        with self._settled:
+            while True:
+                if self._reached(ends):
+                    return True
+                if self._thread is None or self._stopping is not None:
+                    return False
+                if self.state != "healthy" and self._round > before:
+                    return False
+                left = deadline - self.clock.monotonic()
+                if left <= 0:
+                    return False
+                self.hurry()
+                self._settled.wait(min(left, 0.05))
+
+    def _reached(self, ends: Mapping[str, Position]) -> bool:
+        own = {lane.signal: lane for lane in self.lanes if lane.own}
+        for signal, end in ends.items():
+            if signal not in self.plan.signals or not end.offset:
+                continue
+            lane = own.get(signal)
+            if lane is None:
+                return False
+            place = lane.position
+            if (place.seq, place.offset) < (end.seq, end.offset):
+                return False
+        return True
+
+    def stop(self, deadline: float) -> None:
+        """Send what can be sent by the deadline, then end; the rest stays in the log."""
+        self._stopping = deadline
+        self.hurry()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - self.clock.monotonic()))
+
+    def abandon(self) -> None:
+        """Close inherited claims after a fork."""
+        for claim in self._claims.values():
+            claim.free()
+
+    def balance(self, acked: int) -> ledger.BackendBalance:
+        """What became of this process's own records."""
+        row = ledger.BackendBalance(acked=acked, state=self.state)
+        row.dropped.update(self.dropped)
+        own = {id(lane.cursor): lane.cursor for lane in self.lanes if lane.own}
+        for cursor in own.values():
+            row.shipped += cursor.shipped
+            row.dropped.update(cursor.dropped)
+        return row
+
+    # -- the worker -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        otel_context.attach(otel_context.set_value(_SUPPRESS, True))
+        while not self._prepare():
+            if self._stopping is not None:
+                return
+            self.fresh.wait(1.0)
+        while True:
+            self.fresh.clear()
+            worked = True
+            while worked:
+                worked = False
+                with safety.guarded("export"):
+                    self._adopt()
+                    worked = self._pass()
+                with self._settled:
+                    self._round += 1
+                    self._settled.notify_all()
+                if self._ending():
+                    return
+            self._wait()
+
+    def _ending(self) -> bool:
+        if self._stopping is None:
+            return False
+        over = self.clock.monotonic() >= self._stopping
+        own = [lane for lane in self.lanes if lane.own]
+        trouble = any(lane.state != "healthy" for lane in own)
+        busy = any(lane.parts or self._more(lane) for lane in own)
+        if over or trouble or not busy:
+            if self._sender is not None:
+                self._sender.close()
+            for claim in self._claims.values():
+                claim.free()
+            return True
+        return False
+
+    def _more(self, lane: _Lane) -> bool:
+        return lane.source.read(lane.position, 1) is not None
+
+    def _wait(self) -> None:
+        now = self.clock.monotonic()
+        times = [self._adopted_at + _ADOPT] if self.home is not None else [now + 60.0]
+        times += [lane.retry_at for lane in self.lanes if lane.retry_at > now]
+        if self.fresh.wait(max(0.0, min(times) - now)) and self._stopping is None:
+            self._urgent.wait(self.delay)
+            self._urgent.clear()
+
+    def _prepare(self) -> bool:
+        """Take our own claim and cursors; False while the disk refuses."""
+        if self._sender is None:
+            try:
+                self._sender = self.plan.connect()
+            except Exception as error:  # noqa: BLE001 - a backend's fault is its own affair
+                safety.count("export", error)
+                self._say("retrying", type(error).__qualname__, str(error))
+                return False
+        log = self._log
+        if log is None:
+            cursor = Cursor(self.name, "memory")
+            for signal in self.plan.signals:
+                queue = self.queues.setdefault(signal, Queue(signal, self.buffer // 3))
+                self.lanes.append(self._lane(signal, queue, cursor, own=True))
+            return True
+        instance = log.instance[:8]
+        try:
+            claim = Claim.take(log.home, self.name, instance)
+            if claim is None:
+                return False
+            self._claims[instance] = claim
+            register(log.home, self.name, self.clock.time_ns())
+            cursor = Cursor.load(log.home, self.name, instance)
+            cursor.sync = self.sync
+            cursor.save(log.home)
+            if self.plan.start == "oldest":
+                self._owe_all(log.home)
+        except OSError as error:
+            safety.count("export", error)
+            return False
+        self._cursors[instance] = cursor
+        for signal in self.plan.signals:
+            self.lanes.append(self._lane(signal, Own(log, signal), cursor, own=True))
+        return True
+
+    def _owe_all(self, home: Path) -> None:
+        for instance in ledger.instances(home):
+            path = cursor_folder(home, self.name) / f"{instance}.json"
+            if not path.exists():
+                Cursor(self.name, instance).save(home)
+
+    def _lane(self, signal: str, source: Source, cursor: Cursor, *, own: bool) -> _Lane:
+        lane = _Lane(signal, source, cursor, own)
+        if self.plan.delta and signal == "metrics":
+            lane.delta = Delta()
+            self._prime(lane)
+        return lane
+
+    def _prime(self, lane: _Lane) -> None:
+        """Let differences begin where an earlier shipper of this log stopped."""
+        end = lane.position
+        place = Position()
+        while (place.seq, place.offset) < (end.seq, end.offset) and lane.delta is not None:
+            batch = lane.source.read(place, 1)
+            if batch is None or (batch.after.seq, batch.after.offset) > (end.seq, end.offset):
+                return
+            lane.delta.prime(batch.chunks)
+            place = batch.after
+
+    # -- logs whose writer is gone ----------------------------------------------------------------
+
+    def _adopt(self) -> None:
+        """Look for orphans that are owed to this backend, and take those that nobody ships."""
+        home = self.home
+        now = self.clock.monotonic()
+        if home is None or self._stopping is not None or now - self._adopted_at < _ADOPT:
+            return
+        self._adopted_at = now
+        register(home, self.name, self.clock.time_ns())
+        self._release()
+        mine = self._log.instance[:8] if self._log is not None else ""
+        for instance in ledger.instances(home):
+            if instance == mine or instance in self._claims or not self._owed(home, instance):
+                continue
+            if self._lives(home, instance):
+                continue
+            cursor = Cursor.load(home, self.name, instance)
+            sources = {s: Disk(home, s, instance) for s in self.plan.signals}
+            if all(s.read(cursor.positions[k], 1) is None for k, s in sources.items()):
+                continue
+            claim = Claim.take(home, self.name, instance)
+            if claim is None:
+                continue
+            self._claims[instance] = claim
+            cursor = Cursor.load(home, self.name, instance)  # it may have moved before the claim
+            cursor.sync = self.sync
+            for signal, source in sources.items():
+                self.lanes.append(self._lane(signal, source, cursor, own=False))
+        self._shed()
+
+    def _release(self) -> None:
+        """Give back the claims of orphans that are shipped."""
+        for instance in list(self._claims):
+            lanes = [x for x in self.lanes if not x.own and x.cursor.instance == instance]
+            if lanes and not any(lane.parts or self._more(lane) for lane in lanes):
+                self.lanes = [lane for lane in self.lanes if lane not in lanes]
+                self._claims.pop(instance).free()
+
+    def _owed(self, home: Path, instance: str) -> bool:
+        if (cursor_folder(home, self.name) / f"{instance}.json").exists():
+            return True
+        record = ledger.read_record(ledger.ledger_folder(home) / f"{instance}.json")
+        return record is not None and self.name in record.backends
+
+    def _lives(self, home: Path, instance: str) -> bool:
+        path = ledger.ledger_folder(home) / f"{instance}.json"
+        if path.exists():
+            return segments.is_locked(path, clock=self.clock)
+        return any(
+            segments.is_locked(segment.path, clock=self.clock)
+            for signal in SIGNALS
+            for segment in segments.listed(home, signal, instance)[-1:]
+        )
+
+    def _shed(self) -> None:
+        """Give up the oldest segments of a backlog that is larger than its cap, and count them."""
+        if self.home is None:
+            return
+        behind = [
+            (segment.name.began_ns, segment.name.seq, unread, segment, lane)
+            for lane in self.lanes
+            for segment, unread in lane.source.behind(lane.position)
+        ]
+        total = sum(row[2] for row in behind)
+        behind.sort(key=lambda row: row[:3])
+        for _, seq, unread, segment, lane in behind:
+            if total <= self.cap:
+                return
+            place = lane.position
+            offset = place.offset if place.seq == seq else 0
+            count = segments.count_records(segment.path, lane.signal, offset)
+            lane.parts, lane.after, lane.attempts, lane.bisect = [], None, 0, False
+            lane.cursor.dropped["backlog_cap"] += count
+            lane.cursor.positions[lane.signal] = Position(seq + 1, 0, 0)
+            lane.cursor.save(self.home)
+            self._say("full", "backlog_cap", f"{count} records of {segment.name} were given up")
+            total -= unread
+
+    # -- shipping ---------------------------------------------------------------------------------
+
+    def _pass(self) -> bool:
+        """One batch of each lane; True when anything moved."""
+        now = self.clock.monotonic()
+        moved = False
+        for lane in list(self.lanes):
+            if self._stopping is not None and not lane.own:
+                continue
+            final = self._stopping is not None and lane.attempts == 0
+            if lane.retry_at > now and not final:
+                continue
+            moved |= self._step(lane)
+        self._judge()
+        return moved
+
+    def _step(self, lane: _Lane) -> bool:
+        if not lane.parts and not self._load(lane):
+            return False
+        if not lane.parts:
+            self._commit(lane)
+            return True
+        part = lane.parts[0]
+        outcome = self._send(lane, part)
+        count = sum(chunk.count for chunk in part)
+        if outcome.kind == "ok":
+            self._delivered(lane, count, outcome)
+        elif outcome.kind == "retry" and not self._suspect(lane, part, outcome):
+            return False
+        elif outcome.kind == "pause":
+            self._later(lane, outcome, "paused", _PROBE * (0.5 + self.jitter() / 2))
+            return False
+        elif outcome.kind in {"split", "refuse"}:
+            self._narrow(lane, part, outcome)
+        if not lane.parts:
+            self._commit(lane)
+        return True
+
+    def _load(self, lane: _Lane) -> bool:
+        batch = lane.source.read(lane.position, self.records)
+        if batch is None:
+            return False
+        chunks = batch.chunks
+        if lane.delta is not None and chunks:
+            chunks = lane.delta.convert(chunks)
+        lane.parts = [chunks] if chunks else []
+        lane.after = batch.after
+        lane.dropped.update(batch.lost)
+        if lane.delta is not None:
+            # Points that a difference cannot be made of are settled with their batch.
+            lane.shipped += batch.count - sum(chunk.count for chunk in chunks)
+        return True
+
+    def _send(self, lane: _Lane, part: list[Chunk]) -> Outcome:
+        deadline = self.clock.monotonic() + self.plan.timeout
+        if self._stopping is not None:
+            deadline = min(deadline, self._stopping)
+        assert self._sender is not None
+        try:
+            return self._sender.send(SIGNALS[lane.signal], part, deadline)
+        except Exception as error:  # noqa: BLE001 - a sender of somebody else's may raise anything
+            safety.count("export", error)
+            return Outcome("retry", error=type(error).__qualname__, message=str(error)[:200])
+
+    def _delivered(self, lane: _Lane, count: int, outcome: Outcome) -> None:
+        lane.parts.pop(0)
+        lane.shipped += count - outcome.rejected
+        if outcome.rejected:
+            lane.dropped["rejected"] += outcome.rejected
+            self._say(self.state, "rejected", outcome.message)
+        lane.attempts = 0
+        lane.retry_at = 0.0
+        lane.state = "healthy"
+
+    def _suspect(self, lane: _Lane, part: list[Chunk], outcome: Outcome) -> bool:
+        """Wait before the next try, unless the batch itself turns out to be the trouble.
+
+        A batch that failed five times on a server's own error is suspected. One other record is
+        tried: when that passes, the backend works and the batch holds poison, which halving finds.
+        """
+        lane.attempts += 1
+        self.retries[outcome.error or "_OTHER"] += 1
+        blames = outcome.error in {"500", "INTERNAL", "UNKNOWN", "DATA_LOSS"}
+        if blames and lane.bisect:
+            self._narrow(lane, part, outcome)
+            return True
+        if blames and lane.attempts >= _POISON and self._others_pass(lane, part):
+            lane.bisect = True
+            self._narrow(lane, part, outcome)
+            return True
+        delay = self.jitter() * min(_CAP, _BASE * 2.0 ** min(lane.attempts - 1, 10))
+        if outcome.retry_after is not None:
+            delay = max(delay, outcome.retry_after)
+        self._later(lane, outcome, "retrying", delay)
+        return False
+
+    def _others_pass(self, lane: _Lane, part: list[Chunk]) -> bool:
+        """Whether the backend takes a record other than the suspected ones."""
+        if sum(chunk.count for chunk in part) > 1:
+            first, second = split(part)
+            probes = [first, second]
+        elif lane.after is not None and not isinstance(lane.source, Queue):
+            batch = lane.source.read(lane.after, 1)
+            if batch is None or not batch.chunks:
+                return False
+            probes = [batch.chunks]
+        else:
+            return False
+        return any(self._send(lane, probe).kind == "ok" for probe in probes)
+
+    def _narrow(self, lane: _Lane, part: list[Chunk], outcome: Outcome) -> None:
+        """Halve a batch that was not taken; a single record that was not taken is set aside."""
+        lane.retry_at = 0.0
+        count = sum(chunk.count for chunk in part)
+        if count > 1:
+            halves = split(part)
+            if len(halves) > 1:
+                lane.parts[0:1] = list(halves)
+                return
+        reason = {"split": "too_large", "refuse": "rejected"}.get(outcome.kind, "poison")
+        self._set_aside(lane, part, outcome)
+        lane.parts.pop(0)
+        lane.dropped[reason] += count
+        lane.attempts = 0
+
+    def _set_aside(self, lane: _Lane, part: list[Chunk], outcome: Outcome) -> None:
+        """Keep what a backend will not take, where a person can look at it."""
+        _LOGGER.warning(
+            "backend %s refused %d record(s) for good: %s %s",
+            self.name, sum(c.count for c in part), outcome.error, outcome.message or "",
+        )  # fmt: skip
+        if self.home is None:
+            return
+        where = cursor_folder(self.home, self.name) / "aside"
+        with safety.guarded("export"):
+            segments.make_folder(where)
+            path = where / f"{lane.signal}-{lane.cursor.instance}.jsonl"
+            line = encode_json.request(SIGNALS[lane.signal], part)
+            with path.open("ab") as file:
+                path.chmod(0o600)
+                file.write(line + b"\n")
+
+    def _commit(self, lane: _Lane) -> None:
+        """Move the cursor behind a batch that is settled."""
+        cursor = lane.cursor
+        if lane.after is not None:
+            cursor.positions[lane.signal] = lane.after
+        cursor.shipped += lane.shipped
+        cursor.dropped.update(lane.dropped)
+        cursor.repeats += lane.source.repeats
+        lane.source.repeats = 0
+        lane.shipped, lane.after, lane.bisect = 0, None, False
+        lane.dropped = Counter()
+        cursor.state = self.state
+        if self.home is not None:
+            try:
+                cursor.save(self.home)
+            except OSError as error:  # the worst that follows is that the batch is sent again
+                safety.count("export", error)
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def _later(self, lane: _Lane, outcome: Outcome, state: str, delay: float) -> None:
+        lane.state = state
+        lane.retry_at = self.clock.monotonic() + delay
+        self.error, self.message = outcome.error, outcome.message
+
+    def _judge(self) -> None:
+        states = {lane.state for lane in self.lanes}
+        state = "paused" if "paused" in states else "retrying" if "retrying" in states else "healthy"
+        if state != self.state:
+            self._say(state, self.error, self.message)
+            if self.home is not None:
+                for cursor in {id(x.cursor): x.cursor for x in self.lanes}.values():
+                    cursor.state = state
+                    with safety.guarded("export"):
+                        cursor.save(self.home)
+
+    def _say(self, state: str, reason: str | None, message: str | None) -> None:
+        """Tell once that the state changed: in our own log, and as an event."""
+        before, self.state = self.state, state
+        if before == state:
+            return
+        worse = state != "healthy"
+        level = logging.WARNING if worse else logging.INFO
+        _LOGGER.log(
+            level, "backend %s is %s (was %s): %s %s",
+            self.name, state, before, reason or "", message or "",
+        )  # fmt: skip
+        attributes: dict[str, Any] = {
+            semconv.BACKEND_NAME: self.name,
+            semconv.BACKEND_STATE: state,
+            semconv.BACKEND_PREVIOUS_STATE: before,
+        }
+        if worse and reason:
+            attributes[semconv.BACKEND_REASON] = reason
+        severity = {"healthy": 9, "retrying": 13}.get(state, 17)
+        events.emit(semconv.EVENT_BACKEND_CHANGED, severity, attributes)
+
+
+def aside(home: Path, backend: str) -> list[dict[str, Any]]:
+    """What a backend refused for good, as it was set aside."""
+    found = []
+    for path in sorted((cursor_folder(home, backend) / "aside").glob("*.jsonl")):
+        found += [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    return found

@@ -1,0 +1,177 @@
+"""How far a backend has read the log of one process, and who may read it further.
+
+A cursor moves only after the backend's success, and never backwards. One that is missing or damaged
+starts at the oldest segment: that repeats records, and repeats are counted, but it skips none. The
+claim is a lock that dies with its holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from otel_empathy.pipeline import segments
+from otel_empathy.pipeline.chunk import SIGNALS
+
+__all__ = ["Claim", "Cursor", "Position", "all_cursors", "cursor_folder", "registered"]
+
+
+def cursor_folder(home: Path, backend: str) -> Path:
+    """Where the cursors of a backend lie."""
+    return home / "cursors" / re.sub(r"[^A-Za-z0-9_.-]", "_", backend)[:120]
+
+
+@dataclass(slots=True)
+class Position:
+    """A place between two lines of one signal of one process.
+
+    Args:
+        seq: Number of the segment; 0 before the first.
+        offset: Bytes of it that are settled.
+        records: Records of it that are settled, so that a removed segment tells what it took along.
+    """
+
+    seq: int = 0
+    offset: int = 0
+    records: int = 0
+
+
+@dataclass(slots=True)
+class Cursor:
+    """What one backend has taken of one process."""
+
+    backend: str
+    instance: str
+    positions: dict[str, Position] = field(
+        default_factory=lambda: {name: Position() for name in SIGNALS}
+    )
+    shipped: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    repeats: int = 0
+    state: str = "healthy"
+    sync: bool = False
+
+    def path(self, home: Path) -> Path:
+        """The cursor's file."""
+        return cursor_folder(home, self.backend) / f"{self.instance}.json"
+
+    @classmethod
+    def load(cls, home: Path, backend: str, instance: str) -> Cursor:
+        """The cursor as it was saved, or one at the very beginning."""
+        cursor = cls(backend, instance)
+        path = cursor.path(home)
+        try:
+            data = orjson.loads(path.read_bytes())
+            for name in SIGNALS:
+                row = data["positions"][name]
+                place = Position(int(row["seq"]), int(row["offset"]), int(row["records"]))
+                if min(place.seq, place.offset, place.records) < 0:
+                    raise ValueError("negative position")
+                cursor.positions[name] = place
+            cursor.shipped = max(0, int(data["shipped"]))
+            cursor.dropped = Counter({str(k): int(v) for k, v in data["dropped"].items()})
+            cursor.state = str(data["state"])
+            cursor.repeats = int(data["repeats"])
+        except FileNotFoundError:
+            return cursor
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            fresh = cls(backend, instance)
+            fresh.repeats = 1
+            return fresh
+        return cursor
+
+    def save(self, home: Path) -> None:
+        """Replace the file in one step."""
+        path = self.path(home)
+        segments.make_folder(path.parent)
+        data = orjson.dumps({
+            "v": 1,
+            "backend": self.backend,
+            "instance": self.instance,
+            "positions": {
+                name: {"seq": p.seq, "offset": p.offset, "records": p.records}
+                for name, p in self.positions.items()
+            },
+            "shipped": self.shipped,
+            "dropped": dict(self.dropped),
+            "repeats": self.repeats,
+            "state": self.state,
+        })
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(temporary, flags, 0o600)
+        try:
+            os.write(fd, data)
+            if self.sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(path)
+
+
+class Claim:
+    """The right to ship one process to one backend; it ends with its holder."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def take(cls, home: Path, backend: str, instance: str) -> Claim | None:
+        """The claim, or None while somebody else has it."""
+        where = cursor_folder(home, backend)
+        segments.make_folder(where)
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(where / f"{instance}.lock", flags, 0o600)
+        if segments.lock(fd):
+            return cls(fd)
+        os.close(fd)
+        return None
+
+    def free(self) -> None:
+        """Give the claim back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def registered(home: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The backends that a home has seen, with what is noted of each."""
+    for path in sorted((home / "cursors").glob("*/backend.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            data = orjson.loads(path.read_bytes())
+            yield str(data["name"]), data
+
+
+def register(home: Path, backend: str, now_ns: int) -> None:
+    """Note that a backend exists and was seen now."""
+    where = cursor_folder(home, backend)
+    segments.make_folder(where)
+    path = where / "backend.json"
+    first = now_ns
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        first = int(orjson.loads(path.read_bytes())["registered_ns"])
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_bytes(
+        orjson.dumps({"name": backend, "registered_ns": str(first), "seen_ns": str(now_ns)})
+    )
+    temporary.chmod(0o600)
+    temporary.replace(path)
+
+
+def all_cursors(home: Path) -> dict[tuple[str, str], Cursor]:
+    """Every cursor of a home, by (backend, instance)."""
+    found: dict[tuple[str, str], Cursor] = {}
+    for name, _ in registered(home):
+        for path in cursor_folder(home, name).glob("????????.json"):
+            found[name, path.stem] = Cursor.load(home, name, path.stem)
+    return found

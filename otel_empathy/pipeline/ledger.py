@@ -1,0 +1,330 @@
+"""The loss ledger: what was offered, what is in the log, what was dropped and why.
+
+Per process `offered = acked + sum of dropped`, per backend `acked = shipped + pending + sum of
+dropped`; both hold at any quiet moment. The counts of a living process are exact in its memory. A
+process that is gone is recomputed: its records from its segments, its drops from the small file it
+kept, its shipments from its cursors.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from otel_empathy.pipeline import segments
+from otel_empathy.pipeline.chunk import SIGNALS
+
+__all__ = [
+    "REASONS",
+    "Balance",
+    "Evicted",
+    "Record",
+    "ledger_folder",
+    "read_evicted",
+    "read_record",
+    "read_retired",
+    "recompute",
+]
+
+# The closed list of reasons; every drop anywhere carries one of them.
+REASONS = (
+    "disk_full", "io_error", "queue_full", "too_large", "encode_error", "backlog_cap", "age",
+    "rejected", "poison", "shutdown", "sampled", "fork",
+)  # fmt: skip
+_SIZE = 4096  # the file of a process is rewritten in place, so it always has the same length
+
+
+def ledger_folder(home: Path) -> Path:
+    """Where each process keeps its drops."""
+    return home / "ledger"
+
+
+@dataclass(slots=True)
+class Record:
+    """The file of one process: who it is, what it dropped. Its lock is the sign that it lives."""
+
+    instance: str
+    service: str = ""
+    pid: int = 0
+    began_ns: int = 0
+    backends: tuple[str, ...] = ()
+    dropped: Counter[str] = field(default_factory=Counter)
+    waiting: int = 0
+    durability: str = "sync"
+    closed: bool = False
+    fd: int = -1
+
+    def open(self, home: Path) -> bool:
+        """Create the file and lock it; False when another process has the same name."""
+        where = ledger_folder(home)
+        segments.make_folder(where)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self.fd = os.open(where / f"{self.instance[:8]}.json", flags, 0o600)
+        except FileExistsError:
+            return False
+        os.fchmod(self.fd, 0o600)
+        segments.lock(self.fd)
+        self.save()
+        return True
+
+    def save(self) -> None:
+        """Write the present counts in place."""
+        if self.fd < 0:
+            return
+        text = orjson.dumps({
+            "v": 1,
+            "instance": self.instance,
+            "service": self.service,
+            "pid": self.pid,
+            "began_ns": str(self.began_ns),
+            "backends": list(self.backends),
+            "dropped": dict(self.dropped),
+            "waiting": self.waiting,
+            "durability": self.durability,
+            "closed": self.closed,
+        })
+        os.pwrite(self.fd, text.ljust(_SIZE - 1)[: _SIZE - 1] + b"\n", 0)
+
+    def close(self) -> None:
+        """Save for the last time and let go of the lock."""
+        if self.fd >= 0:
+            self.closed = True
+            try:
+                self.save()
+            finally:
+                os.close(self.fd)
+                self.fd = -1
+
+
+def read_record(path: Path) -> Record | None:
+    """The file of a process, or None when it is missing or damaged."""
+    try:
+        data = orjson.loads(path.read_bytes())
+        return Record(
+            instance=str(data["instance"]),
+            service=str(data["service"]),
+            pid=int(data["pid"]),
+            began_ns=int(data["began_ns"]),
+            backends=tuple(str(name) for name in data["backends"]),
+            dropped=Counter({str(k): int(v) for k, v in data["dropped"].items()}),
+            waiting=int(data["waiting"]),
+            durability=str(data["durability"]),
+            closed=bool(data["closed"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """A segment that retention removed."""
+
+    signal: str
+    name: str
+    records: int
+    reason: str
+
+
+def evicted_file(home: Path) -> Path:
+    """Where retention notes what it removed."""
+    return ledger_folder(home) / "evicted.jsonl"
+
+
+def note_evicted(home: Path, evicted: Evicted) -> None:
+    """Write down a removal before it happens, so that no record vanishes uncounted."""
+    segments.make_folder(ledger_folder(home))
+    line = orjson.dumps({
+        "signal": evicted.signal,
+        "name": evicted.name,
+        "records": evicted.records,
+        "reason": evicted.reason,
+    })
+    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(evicted_file(home), flags, 0o600)
+    try:
+        os.write(fd, line + b"\n")
+    finally:
+        os.close(fd)
+
+
+def read_evicted(home: Path) -> dict[tuple[str, str], Evicted]:
+    """What retention removed, by signal and segment name."""
+    found: dict[tuple[str, str], Evicted] = {}
+    try:
+        lines = evicted_file(home).read_bytes().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        try:
+            data = orjson.loads(line)
+            one = Evicted(data["signal"], data["name"], int(data["records"]), data["reason"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a torn line of a run that was killed; the segment is noted again
+        found[one.signal, one.name] = one
+    return found
+
+
+def read_retired(home: Path) -> dict[str, Any]:
+    """Totals of processes of which nothing is left on disk."""
+    try:
+        data = orjson.loads((ledger_folder(home) / "retired.json").read_bytes())
+        return data if isinstance(data, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+@dataclass(slots=True)
+class Balance:
+    """The ledger of one process or of a whole home."""
+
+    acked: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    backends: dict[str, BackendBalance] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def offered(self) -> int:
+        """Everything that was handed to the log."""
+        return self.acked.total() + self.dropped.total() + self.waiting
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form that `status --json` prints."""
+        return {
+            "offered": self.offered,
+            "acked": self.acked.total(),
+            "waiting": self.waiting,
+            "dropped": dict(sorted(self.dropped.items())),
+            "backends": {name: row.as_dict() for name, row in sorted(self.backends.items())},
+        }
+
+
+@dataclass(slots=True)
+class BackendBalance:
+    """What one backend took of the records that it is owed."""
+
+    acked: int = 0
+    shipped: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    state: str = "unknown"
+
+    @property
+    def pending(self) -> int:
+        """What is in the log and not settled with this backend."""
+        return self.acked - self.shipped - self.dropped.total()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form that `status --json` prints."""
+        return {
+            "acked": self.acked,
+            "shipped": self.shipped,
+            "pending": self.pending,
+            "dropped": dict(sorted(self.dropped.items())),
+            "state": self.state,
+        }
+
+
+class ledger_lock:  # noqa: N801 - reads as a statement: `with ledger_lock(home):`
+    """One writer of the home's totals at a time; entering says whether we are the one."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self._path = ledger_folder(home) / name
+        self._fd = -1
+
+    def __enter__(self) -> bool:
+        segments.make_folder(self._path.parent)
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(self._path, flags, 0o600)
+        return segments.lock(self._fd)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+class Count:
+    """One process's own counts for one signal.
+
+    `through` is written under the segment's lock and `queued` under the queue's, so that neither
+    path takes a second lock only to count.
+    """
+
+    __slots__ = ("acked", "dropped", "lock", "queued", "through", "waiting")
+
+    def __init__(self) -> None:
+        self.through = 0
+        self.queued = 0
+        self.acked = 0
+        self.waiting = 0
+        self.dropped: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count records that were given up."""
+        with self.lock:
+            self.dropped[reason] += count
+
+    @property
+    def offered(self) -> int:
+        """Everything that was handed in."""
+        return self.through + self.queued
+
+
+def instances(home: Path) -> Iterator[str]:
+    """The short names of all processes that left anything in the home."""
+    seen: set[str] = set()
+    for signal in SIGNALS:
+        for segment in segments.listed(home, signal):
+            seen.add(segment.name.instance)
+    for path in ledger_folder(home).glob("????????.json"):
+        seen.add(path.stem)
+    yield from sorted(seen)
+
+
+def recompute(home: Path, cursors: Mapping[tuple[str, str], Any]) -> Balance:
+    """The ledger of a home from what is on disk.
+
+    Args:
+        home: The home.
+        cursors: What each backend took, by (backend, instance).
+    """
+    balance = Balance()
+    per_instance: dict[str, Counter[str]] = {}
+    for signal in SIGNALS:
+        for segment in segments.listed(home, signal):
+            count = segments.count_records(segment.path, signal)
+            balance.acked[signal] += count
+            per_instance.setdefault(segment.name.instance, Counter())[signal] += count
+    for one in read_evicted(home).values():
+        name = segments.Name.parse(one.name)
+        if name is None or (segments.folder(home, one.signal) / one.name).exists():
+            continue  # a run that was killed between the note and the removal
+        balance.acked[one.signal] += one.records
+        per_instance.setdefault(name.instance, Counter())[one.signal] += one.records
+    for path in ledger_folder(home).glob("????????.json"):
+        record = read_record(path)
+        if record is not None:
+            balance.dropped.update(record.dropped)
+            if segments.is_locked(path):
+                balance.waiting += record.waiting
+    for (backend, instance), cursor in cursors.items():
+        row = balance.backends.setdefault(backend, BackendBalance())
+        row.acked += per_instance.get(instance, Counter()).total()
+        row.shipped += cursor.shipped
+        row.dropped.update(cursor.dropped)
+        row.state = cursor.state
+    retired = read_retired(home)
+    balance.acked.update(retired.get("acked", {}))
+    balance.dropped.update(retired.get("dropped", {}))
+    for name_, data in retired.get("backends", {}).items():
+        row = balance.backends.setdefault(name_, BackendBalance())
+        row.acked += data["acked"]
+        row.shipped += data["shipped"]
+        row.dropped.update(data["dropped"])
+    return balance

@@ -1,0 +1,291 @@
+"""Segments of the log as files: their names, how they are opened, who lives, what they hold.
+
+A segment has one writer for ever and keeps its name for life. This module knows the folder and the
+file system; what is written into a segment and when is the log's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from otel_empathy.core.clock import SYSTEM, Clock
+from otel_empathy.core.errors import SettingError
+from otel_empathy.pipeline.chunk import SIGNALS, parse
+
+__all__ = [
+    "Name",
+    "Repair",
+    "Segment",
+    "count_records",
+    "folder",
+    "is_locked",
+    "listed",
+    "lock",
+    "make_home",
+    "open_new",
+    "repair",
+    "sanitised",
+]
+
+_NAME = re.compile(
+    r"(?P<service>[A-Za-z0-9_.]{1,80})-(?P<instance>[0-9a-f]{8})"
+    r"-(?P<utc>\d{8}T\d{6}Z)-(?P<seq>\d{6,})\.jsonl"
+)
+# How often the opening byte string of a record occurs in a segment of ours is the number of its
+# records: quotes inside JSON strings are escaped, so the string occurs nowhere else.
+_MARKS = {"traces": b'{"traceId":"', "logs": b'{"timeUnixNano":"'}
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+LEASE = 30.0  # seconds that a file counts as alive after its last change where there are no locks
+
+
+def sanitised(service: str) -> str:
+    """The service's name as it may stand in a file name."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", service)[:80].lstrip(".") or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """The parts of a segment's name."""
+
+    service: str
+    instance: str
+    utc: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.service}-{self.instance}-{self.utc}-{self.seq:06d}.jsonl"
+
+    @classmethod
+    def parse(cls, text: str) -> Name | None:
+        """The parts, or None when a file of that name is none of ours."""
+        match = _NAME.fullmatch(text)
+        if match is None:
+            return None
+        return cls(match["service"], match["instance"], match["utc"], int(match["seq"]))
+
+    @property
+    def day(self) -> str:
+        """The UTC day, as YYYYMMDD."""
+        return self.utc[:8]
+
+    @property
+    def began_ns(self) -> int:
+        """When the segment was opened, by its name."""
+        moment = datetime.strptime(self.utc, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        return int(moment.timestamp()) * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment that was met on disk."""
+
+    signal: str
+    name: Name
+    path: Path
+    size: int
+
+
+def folder(home: Path, signal: str) -> Path:
+    """Where the segments of a signal lie."""
+    return home / "otlp" / signal
+
+
+def make_home(home: Path, *, unsafe: bool = False) -> None:
+    """Make the home owner-only, or refuse one that others may write to.
+
+    Raises:
+        SettingError: Another user owns the home or may write to it.
+        OSError: It cannot be made.
+    """
+    for path in (home, home / "otlp", *(folder(home, s) for s in SIGNALS)):
+        make_folder(path)
+    found = home.stat()
+    if unsafe:
+        return
+    if stat.S_IMODE(found.st_mode) & stat.S_IWOTH:
+        raise SettingError(
+            f"home={str(home)!r}: every user of this machine may write to it; "
+            "run `chmod o-w` on it or set OTEL_EMPATHY_UNSAFE_HOME=true"
+        )
+    if found.st_uid != os.geteuid():
+        raise SettingError(
+            f"home={str(home)!r}: it belongs to user {found.st_uid}, not to user {os.geteuid()}; "
+            "choose another home or set OTEL_EMPATHY_UNSAFE_HOME=true"
+        )
+
+
+def make_folder(path: Path) -> None:
+    """Make one folder for the owner alone, whatever the umask says; an existing one is left."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    path.chmod(0o700)
+
+
+def open_new(
+    home: Path, signal: str, service: str, instance: str, seq: int, clock: Clock
+) -> tuple[int, Name]:
+    """Open the next free segment for writing and take its lock.
+
+    Raises:
+        OSError: No segment can be made there.
+    """
+    target = folder(home, signal)
+    moment = datetime.fromtimestamp(clock.time_ns() // 1_000_000_000, tz=timezone.utc)
+    utc = moment.strftime("%Y%m%dT%H%M%SZ")
+    flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_WRONLY
+    while True:
+        name = Name(service, instance, utc, seq)
+        path = target / str(name)
+        try:
+            fd = os.open(path, flags, 0o600)
+        except FileExistsError:
+            seq += 1
+            continue
+        except FileNotFoundError:
+            make_folder(target)
+            fd = os.open(path, flags, 0o600)
+        os.fchmod(fd, 0o600)
+        lock(fd)
+        return fd, name
+
+
+def lock(fd: int, *, shared: bool = False) -> bool:
+    """Take the advisory lock of an open file without waiting; False when somebody has it."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return not shared  # nobody can hold what does not exist; liveness falls to the lease
+        return False
+    return True
+
+
+def is_locked(path: Path, *, clock: Clock = SYSTEM) -> bool:
+    """Whether the writer of a file lives."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return clock.time_ns() / 1e9 - os.fstat(fd).st_mtime < LEASE
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def listed(home: Path, signal: str, instance: str | None = None) -> list[Segment]:
+    """The segments of a signal, oldest first within each instance; links are not followed."""
+    found: list[Segment] = []
+    try:
+        entries = os.scandir(folder(home, signal))
+    except OSError:
+        return found
+    with entries:
+        for entry in entries:
+            name = Name.parse(entry.name)
+            if name is None or (instance is not None and name.instance != instance):
+                continue
+            try:
+                if not entry.is_file(follow_symlinks=False):
+                    continue
+                size = entry.stat(follow_symlinks=False).st_size
+            except OSError:
+                continue  # it was removed while we looked, which is normal
+            found.append(Segment(signal, name, Path(entry.path), size))
+    found.sort(key=lambda segment: (segment.name.instance, segment.name.seq))
+    return found
+
+
+def count_records(path: Path, signal: str, start: int = 0) -> int:
+    """Records in the whole lines of a segment of ours, from an offset on; 0 if it is gone."""
+    total = 0
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            if signal in _MARKS:
+                mark = _MARKS[signal]
+                for block in _whole_lines(file.read):
+                    total += block.count(mark)
+                return total
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    total += sum(chunk.count for chunk in parse(line))
+                except ValueError:
+                    continue  # readers count corrupt lines; here they hold no records
+    except FileNotFoundError:
+        return total
+    return total
+
+
+def _whole_lines(read: object, size: int = 1 << 22) -> Iterator[bytes]:
+    rest = b""
+    while block := read(size):  # type: ignore[operator]
+        cut = block.rfind(b"\n") + 1
+        if cut == 0:
+            rest += block
+            continue
+        yield rest + block[:cut]
+        rest = block[cut:]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A torn tail that was cut off, and the copy that was kept of the segment."""
+
+    segment: Path
+    offset: int
+    cut: int
+    copy: Path
+
+
+def repair(home: Path) -> list[Repair]:
+    """Cut the torn tails of segments whose writer is gone, keeping a copy of each."""
+    done: list[Repair] = []
+    for signal in SIGNALS:
+        for segment in listed(home, signal):
+            if segment.size == 0 or is_locked(segment.path):
+                continue
+            offset = _last_whole_line(segment.path)
+            if offset == segment.size:
+                continue
+            copies = home / "repaired"
+            make_folder(copies)
+            copy = copies / segment.path.name
+            shutil.copyfile(segment.path, copy)
+            copy.chmod(0o600)
+            os.truncate(segment.path, offset)
+            done.append(Repair(segment.path, offset, segment.size - offset, copy))
+    return done
+
+
+def _last_whole_line(path: Path) -> int:
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - (1 << 16))
+            file.seek(start)
+            cut = file.read(end - start).rfind(b"\n")
+            if cut >= 0:
+                return start + cut + 1
+            end = start
+    return 0
