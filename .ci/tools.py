@@ -1,9 +1,9 @@
-#!/usr/bin/env python3
 """Brings the real parts that tests and examples talk to, and tells where they are.
 
-It owns the table of tools, their pinned versions and the folder in the user's cache in which each lies under its
-version. It does not start them (tests/services.py does) and knows nothing of what they are used for. Only the
-standard library and the ordinary clients of package registries are used: go, uv, pip, apt-get.
+It owns the table of tools, their pinned versions and the folder in the user's cache in which each
+lies under its version. It does not start them (tests/services.py does) and knows nothing of what
+they are used for. It needs the standard library and the ordinary clients of package registries: go,
+uv, pip, apt-get.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["TOOLS", "ToolError", "excused", "main", "tool_path"]
@@ -31,7 +31,7 @@ LINKS = ROOT / ".tools"
 EXCUSED = ROOT / ".ci" / "excused.txt"
 
 COLLECTOR = "0.159.0"
-# The last Jaeger release whose tag is also a valid module version; its change log calls it v1.76.0 / v2.13.0.
+# The last release of Jaeger v2 whose tag is a valid module version; its own name is v2.13.0.
 JAEGER = "1.76.0"
 ROTEL = "0.0.1a15"
 UV = "0.13.8"
@@ -56,7 +56,6 @@ class Tool:
     key: Callable[[], str]
     build: Callable[[Path], None]
     public: bool = True
-    needs: tuple[str, ...] = field(default=())
 
     def path(self) -> Path | None:
         """The executable in the cache, if its build was finished."""
@@ -187,9 +186,9 @@ def run(
     return printed
 
 
-# -- clients of package registries ------------------------------------------------------------------------------------
+# -- clients of package registries -----------------------------------------------------------------
 def bring_uv(folder: Path) -> None:
-    """uv from its wheel, in a virtual environment of its own."""
+    """The installer uv from its wheel, in a virtual environment of its own."""
     run([sys.executable, "-m", "venv", folder])
     run([folder / "bin" / "pip", "install", "--quiet", f"uv=={UV}"])
 
@@ -239,7 +238,7 @@ def bring_go(folder: Path) -> None:
 
 
 def go_environ(**more: str) -> tuple[Path, dict[str, str]]:
-    """The go to call and its environment; proxy, checksum database and caches stay as the machine has them."""
+    """The go to call and its environment; proxy, checksum database and caches stay as they are."""
     found = system_go()
     go = found[0] if found else tool("go").install()
     path = f"{go.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
@@ -248,7 +247,7 @@ def go_environ(**more: str) -> tuple[Path, dict[str, str]]:
     return go, environ
 
 
-# -- the parts --------------------------------------------------------------------------------------------------------
+# -- the parts -------------------------------------------------------------------------------------
 def bring_ocb(folder: Path) -> None:
     """The Collector's builder; `go install` calls it `builder`."""
     go, environ = go_environ(GOBIN=str(folder))
@@ -284,7 +283,7 @@ def bring_collector(manifest: str) -> Callable[[Path], None]:
 def bring_jaeger(folder: Path) -> None:
     """Jaeger from a module of our own: `go install` refuses a module with a `replace` line.
 
-    Its own go.sum is the list of checksums, so each dependency is the one that the release was made with.
+    Its own go.sum is the list of checksums: each dependency is the one that the release had.
     """
     go, environ = go_environ()
     module = "github.com/jaegertracing/jaeger"
@@ -300,7 +299,7 @@ def bring_jaeger(folder: Path) -> None:
 ROWS: tuple[Tool | DebianTool, ...] = (
     Tool("uv", UV, "bin/uv", lambda: UV, bring_uv, public=False),
     Tool("go", GO, "go/bin/go", lambda: GO, bring_go, public=False),
-    Tool("ocb", COLLECTOR, "builder", lambda: f"{COLLECTOR}-go{go_version()}", bring_ocb, public=False),
+    Tool("ocb", COLLECTOR, "builder", lambda: COLLECTOR, bring_ocb, public=False),
     Tool(
         "collector", COLLECTOR, "otelcol-empathy",
         lambda: manifest_key("builder.yaml"), bring_collector("builder.yaml"),
@@ -334,7 +333,7 @@ def excused() -> dict[str, str]:
     return {name: reason for name, reason in rows}  # noqa: C416  # a row without a reason must fail
 
 
-# -- commands ---------------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------
 def install(names: Sequence[str]) -> int:
     """Brings the named tools, or all that are not excused, and links them into the checkout."""
     pardoned = excused()
@@ -361,15 +360,14 @@ def install(names: Sequence[str]) -> int:
 def table() -> None:
     """Prints one row for each tool."""
     pardoned = excused()
-    rows = [("tool", "version", "state", "where")]
+    lines = [("tool", "version", "state", "where")]
     for name, row in TOOLS.items():
         found = row.path()
         state = "present" if found else "excused" if name in pardoned else "missing"
-        rows.append((name, row.version, state, str(found or pardoned.get(name, ""))))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[3]]).rstrip())
+        lines.append((name, row.version, state, str(found or pardoned.get(name, ""))))
+    first, second, third = (max(len(line[column]) for line in lines) for column in range(3))
+    for name, version, state, where in lines:
+        print(f"{name:{first}}  {version:{second}}  {state:{third}}  {where}".rstrip())
 
 
 def check() -> int:

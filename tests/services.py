@@ -1,12 +1,14 @@
 """Real services for tests: a Collector, Jaeger, Rotel or any other program on free loopback ports.
 
-It owns starting by argument list, waiting until the service answers, its log in the test's folder, and stopping it by
-its process id. It does not install anything (.ci/tools.py does) and knows nothing of what is sent.
+It owns starting by argument list, waiting until the service answers, its log in the test's folder,
+and stopping it by its process id. It does not install anything (.ci/tools.py does) and knows
+nothing of what is sent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -16,12 +18,15 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
+
+from typing_extensions import Self
 
 __all__ = [
     "CONFIG",
@@ -32,6 +37,7 @@ __all__ = [
     "Service",
     "ServiceError",
     "collector",
+    "excused",
     "free_ports",
     "jaeger",
     "prometheus",
@@ -68,6 +74,7 @@ def _tools() -> ModuleType:
     return sys.modules[name]
 
 
+@functools.cache  # a test may change HOME, in which the cache of the tools is
 def tool_path(name: str) -> Path | None:
     """Where the executable of a tool is, or None; starts no process.
 
@@ -81,10 +88,10 @@ def tool_path(name: str) -> Path | None:
     return found
 
 
-def excused(name: str) -> str | None:
-    """Why this tool may be missing, or None where it may not."""
-    reason: str | None = _tools().excused().get(name)
-    return reason
+def excused() -> dict[str, str]:
+    """The tools that may be missing, each with its reason."""
+    reasons: dict[str, str] = _tools().excused()
+    return reasons
 
 
 def free_ports(count: int) -> list[int]:
@@ -114,7 +121,7 @@ def request(
     content_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
-    """Status and body of a GET, or of a POST where a body is given; no proxy, no exception for 4xx and 5xx."""
+    """Status and body of a GET, or of a POST where a body is given; 4xx and 5xx are answers too."""
     fields = {**({"Content-Type": content_type} if body is not None else {}), **(headers or {})}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -153,7 +160,7 @@ class Service:
         self.process.kill()
         self.process.wait()
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -229,15 +236,16 @@ def start(
     return service
 
 
-def _on_free_ports(count: int, attempt: Callable[[list[int]], Service]) -> Service:
-    """Starts a service; once more on other ports where another process took one meanwhile."""
-    for last in (False, False, True):
-        try:
-            return attempt(free_ports(count))
-        except ServiceError as error:
-            if last or "address already in use" not in str(error).lower():
-                raise
-    raise AssertionError("the last attempt returns or raises")
+def _on_free_ports(
+    count: int, attempt: Callable[[list[int]], Service], *, tries: int = 3
+) -> Service:
+    """Starts a service; again on other ports where another process took one meanwhile."""
+    try:
+        return attempt(free_ports(count))
+    except ServiceError as error:
+        if tries == 1 or "address already in use" not in str(error).lower():
+            raise
+        return _on_free_ports(count, attempt, tries=tries - 1)
 
 
 def _tool(name: str) -> Path:
@@ -259,7 +267,7 @@ def _file(config: Config, folder: Path, number: int) -> Path:
 
 @dataclass
 class Collector(Service):
-    """A running Collector whose config takes its addresses from the environment, as the shipped ones do."""
+    """A running Collector whose config takes its addresses from the environment."""
 
     grpc: str = field(init=False)
     http: str = field(init=False)
@@ -273,9 +281,6 @@ class Collector(Service):
         self.health = f"http://{self.environ['OTELCOL_HEALTH']}"
         self.prometheus = f"http://{self.environ['OTELCOL_PROMETHEUS']}/metrics"
         self.data = Path(self.environ["OTELCOL_DATA"])
-
-    def __enter__(self) -> Collector:
-        return self
 
     def lines(self, signal: str) -> list[dict[str, Any]]:
         """What the file exporter of that signal has written whole, one request a line."""
@@ -300,10 +305,12 @@ def collector(
     """A running Collector.
 
     Args:
-        config: A file (`CONFIG / "local.yaml"`), a mapping, or several that are merged in this order. It has a
-            `health_check` extension at `${env:OTELCOL_HEALTH}`; `OTELCOL_OTLP_GRPC`, `OTELCOL_OTLP_HTTP` and
-            `OTELCOL_PROMETHEUS` are free addresses, `OTELCOL_DATA` is `<folder>/data`.
-        folder: The test's folder; overlays, log and data go there. A second start in it goes on with its data.
+        config: A file (`CONFIG / "local.yaml"`), a mapping, or several that are merged in this
+            order. It has a `health_check` extension at `${env:OTELCOL_HEALTH}`;
+            `OTELCOL_OTLP_GRPC`, `OTELCOL_OTLP_HTTP` and `OTELCOL_PROMETHEUS` are free addresses,
+            `OTELCOL_DATA` is `<folder>/data`.
+        folder: The test's folder; overlays, log and data go there. A second start in it goes on
+            with its data.
         environ: More variables, or other values for these.
         tool: Which Collector.
         within: Seconds until it must be ready.
@@ -346,9 +353,6 @@ class Jaeger(Service):
         self.http = f"http://{self.environ['JAEGER_OTLP_HTTP']}"
         self.query = f"http://{self.environ['JAEGER_QUERY_HTTP']}"
 
-    def __enter__(self) -> Jaeger:
-        return self
-
     def get(self, path: str) -> Any:
         """The parsed answer of its query API, or None where it is not 200."""
         status, body = request(f"{self.query}{path}")
@@ -359,7 +363,7 @@ class Jaeger(Service):
         return self.get("/api/services")["data"] or []
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
-        """The spans of one trace as OTLP-JSON objects, each with the `resource` and `scope` that it came with."""
+        """The spans of one trace in OTLP-JSON, each with its `resource` and `scope`."""
         found = self.get(f"/api/v3/traces/{trace_id}")
         return [] if found is None else list(_spans(found["result"]))
 
@@ -387,8 +391,7 @@ def jaeger(
     def attempt(ports: list[int]) -> Service:
         names = ("OTLP_GRPC", "OTLP_HTTP", "QUERY_HTTP", "QUERY_GRPC", "HEALTH")
         variables = {
-            f"JAEGER_{name}": f"127.0.0.1:{port}"
-            for name, port in zip(names, ports, strict=True)
+            f"JAEGER_{name}": f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)
         }
         variables |= environ or {}
         ready = f"http://{variables['JAEGER_HEALTH']}/status"
@@ -411,9 +414,6 @@ class Rotel(Service):
         self.grpc = self.environ["ROTEL_OTLP_GRPC_ENDPOINT"]
         self.http = f"http://{self.environ['ROTEL_OTLP_HTTP_ENDPOINT']}"
 
-    def __enter__(self) -> Rotel:
-        return self
-
     def judge(self, signal: str, line: bytes) -> int:
         """The status that Rotel gives to one OTLP-JSON line of `traces`, `metrics` or `logs`."""
         return request(f"{self.http}/v1/{signal}", line)[0]
@@ -421,7 +421,7 @@ class Rotel(Service):
 
 def rotel(*, folder: Path, within: float = READY_WITHIN) -> Rotel:
     """A running Rotel that throws away what it accepts."""
-    command = [
+    command: list[str | Path] = [
         _tool("rotel"), "start", "--pid-file", folder / "rotel.pid",
         "--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed",
     ]  # fmt: skip
@@ -447,12 +447,9 @@ class Prometheus(Service):
     def __post_init__(self) -> None:
         self.url = f"http://{self.environ['PROMETHEUS']}"
 
-    def __enter__(self) -> Prometheus:
-        return self
-
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The result vector of an instant query."""
-        status, body = request(f"{self.url}/api/v1/query?query={urllib.request.quote(expression)}")
+        status, body = request(f"{self.url}/api/v1/query?query={urllib.parse.quote(expression)}")
         assert status == 200, body
         result: list[dict[str, Any]] = json.loads(body)["data"]["result"]
         return result
@@ -463,7 +460,7 @@ def prometheus(config: Path, *, folder: Path, within: float = READY_WITHIN) -> P
 
     def attempt(ports: list[int]) -> Service:
         address = f"127.0.0.1:{ports[0]}"
-        command = [
+        command: list[str | Path] = [
             _tool("prometheus"), f"--config.file={config}", f"--web.listen-address={address}",
             f"--storage.tsdb.path={folder / 'tsdb'}",
         ]  # fmt: skip

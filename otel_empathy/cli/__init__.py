@@ -95,7 +95,10 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        code = cli.main(args, prog_name="otel-empathy", standalone_mode=False, color=colour())
+        # Not through click's own `main`, which answers a broken pipe with exit code 1.
+        given = sys.argv[1:] if args is None else list(args)
+        with cli.make_context("otel-empathy", given, color=colour()) as context:
+            cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as ending:
         return ending.exit_code
@@ -118,7 +121,7 @@ def main(args: list[str] | None = None) -> int:
     except OSError as error:
         _complain(f"{error.filename or 'the log'}: {error.strerror or error}. Run `doctor`.")
         return UNAVAILABLE
-    return code if isinstance(code, int) else OK
+    return OK
 
 
 def _complain(message: str, error: click.ClickException | None = None) -> None:

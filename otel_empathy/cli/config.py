@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from otel_empathy.cli.noun import Noun
+from otel_empathy.cli.numbers import size
 from otel_empathy.cli.options import common, settings_of
 from otel_empathy.cli.screen import Column, Screen
 
+if TYPE_CHECKING:
+    from otel_empathy.core.settings import Setting, Settings
+
 __all__ = ["command"]
+
+_WIDE = 120  # columns from which on there is room for every variable's name
 
 
 @click.group("config", cls=Noun, bare="show")
@@ -30,18 +37,13 @@ def show(*, home: Path | None, as_json: bool | None) -> None:
     screen = Screen(as_json=as_json)
     settings, complaints = settings_of(home)
     if screen.people:
-        columns = (
-            Column("setting", style="bold"),
-            Column("value", grow=True),
-            Column("from"),
-            Column("variable", style="dim"),
-        )
-        shown = ((row, settings.shown(row.name), settings.source(row.name)) for row in TABLE)
+        columns = [Column("setting", style="bold"), Column("value", grow=True), Column("from")]
+        rows = [(row.name, _value(settings, row), _origin(settings, row)) for row in TABLE]
+        if screen.width >= _WIDE:
+            columns.append(Column("variable", style="dim"))
+            rows = [(*cells, row.env[0]) for cells, row in zip(rows, TABLE, strict=True)]
         screen.print()
-        screen.table(
-            columns,
-            ((row.name, value, source, row.env[0]) for row, value, source in shown),
-        )
+        screen.table(columns, rows)
     else:
         screen.records(
             {
@@ -73,3 +75,18 @@ def validate(ctx: click.Context, *, home: Path | None, as_json: bool | None) -> 
         screen.records(check.as_dict() for check in findings)
     screen.note(f"findings: {len(findings)}" if findings else "every setting can be used")
     ctx.exit(1 if findings else 0)
+
+
+def _value(settings: Settings, row: Setting) -> str:
+    value = getattr(settings, row.name)
+    if row.name.endswith("_bytes"):
+        return size(value)
+    return settings.shown(row.name)
+
+
+def _origin(settings: Settings, row: Setting) -> str:
+    """Where a value came from; for the environment the variable that was used."""
+    source = settings.source(row.name)
+    if source != "environment":
+        return source
+    return next(name for name in row.env if settings.environ.get(name))

@@ -13,6 +13,7 @@ import socket
 import stat
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -317,14 +318,19 @@ def _is_json(file: Path) -> bool:
 
 
 def _backends(settings: Settings) -> Iterator[Check]:
-    from otel_empathy.pipeline.transport import from_environment
+    from otel_empathy.pipeline.environment import from_environment
+    from otel_empathy.pipeline.otlp import origin
 
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        backends = from_environment(settings.environ)
+    for warning in caught:
+        yield Check("backends", "finding", str(warning.message), "correct or unset the variable")
     addresses: dict[Address, str] = {}
-    for otlp in from_environment(settings.environ):
-        parts = urlsplit(otlp.endpoint or "")
-        if parts.hostname:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            addresses.setdefault((parts.hostname, port), otlp.name or parts.netloc)
+    for backend in backends:
+        for signal in backend.signals:
+            _, host, port = origin(backend.url(signal))
+            addresses.setdefault((host, port), backend.name or host)
     if not addresses:
         yield Check(
             "backends", "ok", "none: records stay in the log (OTEL_EXPORTER_OTLP_ENDPOINT adds one)"

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from otel_empathy.cli.bar import Bar
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "Screen", "clean", "json_line"]
 
+_GAP = "  "  # between two columns
+_NARROWEST = 12  # columns that remain of a growing column
 _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "finding": ("✗", "bold red")}
 # ANSI sequences whole, so that nothing of them stays behind as text.
 _SEQUENCES = re.compile(
@@ -83,7 +87,7 @@ class Column:
         title: Its heading.
         right: Whether numbers stand right-aligned in it.
         style: How its cells look.
-        grow: Whether it takes the room that is left and is cut first.
+        grow: Whether it is cut when the terminal is narrow; the others never are.
     """
 
     title: str
@@ -156,23 +160,48 @@ class Screen:
     ) -> None:
         """Print a table with light lines."""
         from rich import box
+        from rich.cells import cell_len
         from rich.padding import Padding
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-        for column in columns:
+        cells = [[clean(c) if isinstance(c, str) else c for c in row] for row in rows]
+        widths = [
+            max(map(cell_len, [column.title, *(str(row[place]) for row in cells)]))
+            for place, column in enumerate(columns)
+        ]
+        # A growing column gives way when the terminal is narrow; the others never do.
+        missing = indent + sum(widths) + len(_GAP) * (len(widths) - 1) - self.width
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+            header_style="dim",
+            show_edge=False,
+        )
+        for column, width in zip(columns, widths, strict=True):
+            cut = max(missing, 0) if column.grow else 0
             table.add_column(
                 column.title,
                 justify="right" if column.right else "left",
                 style=column.style,
                 no_wrap=True,
                 overflow="ellipsis",
-                ratio=1 if column.grow else None,
-                min_width=12 if column.grow else None,
+                width=max(min(width, _NARROWEST), width - cut),
             )
-        for row in rows:
-            table.add_row(*(clean(cell) if isinstance(cell, str) else cell for cell in row))
-        self.print(Padding(table, (0, 0, 0, indent)))
+        for row in cells:
+            table.add_row(*row)
+        self.print(Padding(table, (0, 0, 0, indent), expand=False))
+
+    def facts(self, facts: Iterable[tuple[str, str | Text]]) -> None:
+        """Print names and values below each other."""
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for name, value in facts:
+            shown = Text(clean(value)) if isinstance(value, str) else value
+            grid.add_row(Text(f" {clean(name)}", style="dim"), shown)
+        self.print(grid)
 
     def checks(self, checks: Iterable[Check]) -> None:
         """Print what was looked at, how it stands, and below it how to mend it."""
@@ -196,24 +225,10 @@ class Screen:
         click.echo(clean(text), file=self._err, err=True)
 
     @contextmanager
-    def progress(self, text: str, total: float | None = None) -> Iterator[Any]:
-        """A bar on stderr while work is long; None is yielded where nobody would see it.
-
-        The bar appears only when stderr is a terminal, and goes when the work is done.
-        """
-        if not self._err.isatty():
-            yield lambda _done: None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        bar = Progress(
-            TextColumn("{task.description}", style="dim"),
-            BarColumn(bar_width=30),
-            TimeRemainingColumn(),
-            console=Console(file=self._err, markup=False, emoji=False),
-            transient=True,
-        )
-        with bar:
-            task = bar.add_task(clean(text), total=total)
-            yield lambda done: bar.update(task, completed=done)
+    def progress(self, text: str) -> Iterator[Bar]:
+        """A bar on stderr while work is long."""
+        bar = Bar(text, err=self._err)
+        try:
+            yield bar
+        finally:
+            bar.stop()

@@ -18,6 +18,7 @@ SCOPE: Final = "otel_empathy"
 SCOPE_SDK: Final = "otel_empathy.sdk"
 
 # -- GenAI span attributes ------------------------------------------------------------------------
+GENAI_PREFIX: Final = "gen_ai."
 OPERATION: Final = "gen_ai.operation.name"
 PROVIDER: Final = "gen_ai.provider.name"
 REQUEST_MODEL: Final = "gen_ai.request.model"
@@ -157,6 +158,7 @@ ROLE: Final = "empathy.role"
 SEGMENT_ID: Final = "empathy.segment.id"
 
 # -- the fan-out's own attributes -----------------------------------------------------------------
+METRIC_OVERFLOW: Final = "otel.metric.overflow"
 COMPONENT_TYPE: Final = "otel.component.type"
 COMPONENT_NAME: Final = "otel.component.name"
 BACKEND_NAME: Final = "empathy.backend.name"

@@ -63,6 +63,7 @@ class Plan:
         start: `now`, or `oldest` to be sent what the home already holds.
         delta: Whether it wants metrics as differences.
         timeout: Seconds for one request.
+        component: What the conventions call an exporter of its kind.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Plan:
     start: str = "now"
     delta: bool = False
     timeout: float = 10.0
+    component: str = "custom_exporter"
 
 
 @dataclass(slots=True, eq=False)
@@ -137,6 +139,8 @@ class Backend:
         self.error: str | None = None
         self.message: str | None = None
         self.retries: Counter[str] = Counter()
+        self.exported: Counter[tuple[str, str]] = Counter()  # (signal, reason or "")
+        self.settled_own: Counter[str] = Counter()
         self.fresh = threading.Event()
         self.lanes: list[_Lane] = []
         self.queues: dict[str, Queue] = {}
@@ -148,6 +152,7 @@ class Backend:
         self._urgent = threading.Event()
         self._settled = threading.Condition()
         self._round = 0
+        self._news = 0
         self._stopping: float | None = None
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
@@ -171,6 +176,8 @@ class Backend:
 
     def offer(self, chunk: Chunk) -> None:
         """Take a chunk straight into memory, when there is no log."""
+        if chunk.signal.name not in self.plan.signals:
+            return
         queue = self.queues.get(chunk.signal.name)
         if queue is None:
             queue = self.queues.setdefault(
@@ -179,6 +186,19 @@ class Backend:
         if not queue.put(chunk):
             self.dropped["queue_full"] += chunk.count
         self.begin(None)
+        self.wrote(chunk.count)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the worker runs."""
+        return self._thread is not None
+
+    def wrote(self, count: int) -> None:
+        """Learn that records came; a full batch is shipped without waiting for more."""
+        self._news += count
+        if self._news >= self.records:
+            self._news = 0
+            self._urgent.set()
         if not self.fresh.is_set():
             self.fresh.set()
 
@@ -212,6 +232,12 @@ class Backend:
 
     def _reached(self, ends: Mapping[str, Position]) -> bool:
         own = {lane.signal: lane for lane in self.lanes if lane.own}
+        if self._log is None:
+            return all(
+                name in own and queue.end <= own[name].position.offset
+                for name, queue in list(self.queues.items())
+                if name in self.plan.signals
+            )
         for signal, end in ends.items():
             if signal not in self.plan.signals or not end.offset:
                 continue
@@ -227,9 +253,12 @@ class Backend:
         """Send what can be sent by the deadline, then end; the rest stays in the log."""
         self._stopping = deadline
         self.hurry()
+
+    def join(self) -> None:
+        """Wait for the end of the worker, until the deadline that `stop()` was given."""
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(max(0.0, deadline - self.clock.monotonic()))
+        if thread is not None and self._stopping is not None:
+            thread.join(max(0.0, self._stopping - self.clock.monotonic()))
 
     def abandon(self) -> None:
         """Close inherited claims after a fork."""
@@ -301,7 +330,7 @@ class Backend:
             try:
                 self._sender = self.plan.connect()
             except Exception as error:  # noqa: BLE001 - a backend's fault is its own affair
-                safety.count("export", error)
+                safety.tell("export", error)
                 self._say("retrying", type(error).__qualname__, str(error))
                 return False
         log = self._log
@@ -324,7 +353,7 @@ class Backend:
             if self.plan.start == "oldest":
                 self._owe_all(log.home)
         except OSError as error:
-            safety.count("export", error)
+            safety.tell("export", error)
             return False
         self._cursors[instance] = cursor
         for signal in self.plan.signals:
@@ -495,7 +524,7 @@ class Backend:
         try:
             return self._sender.send(SIGNALS[lane.signal], part, deadline)
         except Exception as error:  # noqa: BLE001 - a sender of somebody else's may raise anything
-            safety.count("export", error)
+            safety.tell("export", error)
             return Outcome("retry", error=type(error).__qualname__, message=str(error)[:200])
 
     def _delivered(self, lane: _Lane, count: int, outcome: Outcome) -> None:
@@ -533,8 +562,8 @@ class Backend:
     def _others_pass(self, lane: _Lane, part: list[Chunk]) -> bool:
         """Whether the backend takes a record other than the suspected ones."""
         if sum(chunk.count for chunk in part) > 1:
-            first, second = split(part)
-            probes = [first, second]
+            count = sum(chunk.count for chunk in part)
+            probes = list(split(part, count // 2))
         elif lane.after is not None and not isinstance(lane.source, Queue):
             batch = lane.source.read(lane.after, 1)
             if batch is None or not batch.chunks:
@@ -549,10 +578,8 @@ class Backend:
         lane.retry_at = 0.0
         count = sum(chunk.count for chunk in part)
         if count > 1:
-            halves = split(part)
-            if len(halves) > 1:
-                lane.parts[0:1] = list(halves)
-                return
+            lane.parts[0:1] = list(split(part, count // 2))
+            return
         reason = {"split": "too_large", "refuse": "rejected"}.get(outcome.kind, "poison")
         self._set_aside(lane, part, outcome)
         lane.parts.pop(0)
@@ -583,6 +610,11 @@ class Backend:
             cursor.positions[lane.signal] = lane.after
         cursor.shipped += lane.shipped
         cursor.dropped.update(lane.dropped)
+        self.exported[lane.signal, ""] += lane.shipped
+        for reason, count in lane.dropped.items():
+            self.exported[lane.signal, reason] += count
+        if lane.own:
+            self.settled_own[lane.signal] += lane.shipped + lane.dropped.total()
         cursor.repeats += lane.source.repeats
         lane.source.repeats = 0
         lane.shipped, lane.after, lane.bisect = 0, None, False
@@ -592,7 +624,7 @@ class Backend:
             try:
                 cursor.save(self.home)
             except OSError as error:  # the worst that follows is that the batch is sent again
-                safety.count("export", error)
+                safety.tell("export", error)
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -603,7 +635,9 @@ class Backend:
 
     def _judge(self) -> None:
         states = {lane.state for lane in self.lanes}
-        state = "paused" if "paused" in states else "retrying" if "retrying" in states else "healthy"
+        state = (
+            "paused" if "paused" in states else "retrying" if "retrying" in states else "healthy"
+        )
         if state != self.state:
             self._say(state, self.error, self.message)
             if self.home is not None:

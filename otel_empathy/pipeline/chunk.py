@@ -16,7 +16,7 @@ import orjson
 
 from otel_empathy.core import semconv
 
-__all__ = ["SIGNALS", "Chunk", "Signal", "parse", "records", "split"]
+__all__ = ["SIGNALS", "Chunk", "Signal", "count_records", "parse", "records", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,13 @@ def records(chunk: Chunk) -> list[dict[str, Any]]:
     return found
 
 
+def count_records(signal: Signal, found: list[dict[str, Any]]) -> int:
+    """How many records these parsed objects are; for metrics, how many data points."""
+    if signal.name != "metrics":
+        return len(found)
+    return sum(len(points) for metric in found for _, points in _points(metric))
+
+
 def split(chunks: Iterable[Chunk], n: int) -> tuple[list[Chunk], list[Chunk]]:
     """The first `n` records and the rest; a metric with many data points is divided too."""
     head: list[Chunk] = []
@@ -144,7 +151,7 @@ def _sliced(signal: Signal, tree: dict[str, Any], line: bytes) -> Chunk | None:
         resource=resource,
         scope=line[start + len(to_inner) - len(b'"scope":{') : leaf],
         body=line[leaf + len(to_leaf) : -len(_END)],
-        count=_count(signal, leaves),
+        count=count_records(signal, leaves),
     )
 
 
@@ -163,6 +170,8 @@ def _without_segment(resource: bytes) -> bytes | None:
     """A resource's members without our segment id; None where it stands in an unusual place."""
     if resource.startswith(_SEGMENT, len(_RESOURCE)):
         end = resource.find(b'"}}', len(_RESOURCE)) + 3
+        if b"\\" in resource[:end]:
+            return None
         resource = _RESOURCE + resource[end:].removeprefix(b",")
     return None if semconv.SEGMENT_ID.encode() in resource else resource
 
@@ -181,7 +190,7 @@ def _rebuilt(signal: Signal, tree: dict[str, Any]) -> Iterable[Chunk]:
                 resource=resource,
                 scope=_members({"scope": scope, **others}),
                 body=_members(leaves),
-                count=_count(signal, leaves),
+                count=count_records(signal, leaves),
             )
 
 
@@ -217,12 +226,6 @@ def _dict(value: object, name: str) -> dict[str, Any]:
     return value
 
 
-def _count(signal: Signal, leaves: list[dict[str, Any]]) -> int:
-    if signal.name != "metrics":
-        return len(leaves)
-    return sum(len(points) for metric in leaves for _, points in _points(metric))
-
-
 def _points(metric: dict[str, Any]) -> Iterable[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Each data object of a metric with its data points."""
     for name in _POINT_LISTS:
@@ -237,7 +240,7 @@ def _divided(chunk: Chunk, n: int) -> tuple[Chunk, Chunk]:
     rest: list[dict[str, Any]] = []
     left = n
     for record in records(chunk):
-        size = _count(chunk.signal, [record])
+        size = count_records(chunk.signal, [record])
         if size <= left:
             first.append(record)
         elif left <= 0:

@@ -92,19 +92,21 @@ class Cursor:
         """Replace the file in one step."""
         path = self.path(home)
         segments.make_folder(path.parent)
-        data = orjson.dumps({
-            "v": 1,
-            "backend": self.backend,
-            "instance": self.instance,
-            "positions": {
-                name: {"seq": p.seq, "offset": p.offset, "records": p.records}
-                for name, p in self.positions.items()
-            },
-            "shipped": self.shipped,
-            "dropped": dict(self.dropped),
-            "repeats": self.repeats,
-            "state": self.state,
-        })
+        data = orjson.dumps(
+            {
+                "v": 1,
+                "backend": self.backend,
+                "instance": self.instance,
+                "positions": {
+                    name: {"seq": p.seq, "offset": p.offset, "records": p.records}
+                    for name, p in self.positions.items()
+                },
+                "shipped": self.shipped,
+                "dropped": dict(self.dropped),
+                "repeats": self.repeats,
+                "state": self.state,
+            }
+        )
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(temporary, flags, 0o600)

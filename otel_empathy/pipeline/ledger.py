@@ -79,18 +79,20 @@ class Record:
         """Write the present counts in place."""
         if self.fd < 0:
             return
-        text = orjson.dumps({
-            "v": 1,
-            "instance": self.instance,
-            "service": self.service,
-            "pid": self.pid,
-            "began_ns": str(self.began_ns),
-            "backends": list(self.backends),
-            "dropped": dict(self.dropped),
-            "waiting": self.waiting,
-            "durability": self.durability,
-            "closed": self.closed,
-        })
+        text = orjson.dumps(
+            {
+                "v": 1,
+                "instance": self.instance,
+                "service": self.service,
+                "pid": self.pid,
+                "began_ns": str(self.began_ns),
+                "backends": list(self.backends),
+                "dropped": dict(self.dropped),
+                "waiting": self.waiting,
+                "durability": self.durability,
+                "closed": self.closed,
+            }
+        )
         os.pwrite(self.fd, text.ljust(_SIZE - 1)[: _SIZE - 1] + b"\n", 0)
 
     def close(self) -> None:
@@ -141,12 +143,14 @@ def evicted_file(home: Path) -> Path:
 def note_evicted(home: Path, evicted: Evicted) -> None:
     """Write down a removal before it happens, so that no record vanishes uncounted."""
     segments.make_folder(ledger_folder(home))
-    line = orjson.dumps({
-        "signal": evicted.signal,
-        "name": evicted.name,
-        "records": evicted.records,
-        "reason": evicted.reason,
-    })
+    line = orjson.dumps(
+        {
+            "signal": evicted.signal,
+            "name": evicted.name,
+            "records": evicted.records,
+            "reason": evicted.reason,
+        }
+    )
     flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(evicted_file(home), flags, 0o600)
     try:

@@ -15,8 +15,9 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
@@ -24,7 +25,7 @@ from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS, Chunk, Signal
 from otel_empathy.pipeline.ledger import Count
 
-__all__ = ["Line", "Log", "Options"]
+__all__ = ["Jsonl", "Line", "Log", "Options"]
 
 _LOGGER = logging.getLogger("otel_empathy")
 _HEAD = b'"resource":{"attributes":['
@@ -38,6 +39,24 @@ _TAIL = 8 << 20
 _RETRY = 1.0  # seconds between two tries of a disk that refuses
 _CHECK = 0.5  # seconds between two looks whether the segment still has a name
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Jsonl:
+    """The log, as its user asks for it.
+
+    Args:
+        home: Where it lies, instead of the setting.
+        fsync: Seconds between two syncs to the disk; 0 syncs each write, None never.
+        keep: Size beyond which the oldest segments are removed.
+        days: Age at which segments are removed.
+    """
+
+    home: str | Path | None = None
+    _: KW_ONLY
+    fsync: float | None = 0.5
+    keep: str | int = "2GiB"
+    days: float = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +83,14 @@ class Line:
     def count(self) -> int:
         """Records in the line."""
         return sum(chunk.count for chunk in self.chunks)
+
+
+class Listener(Protocol):
+    """Who wants to know of new records."""
+
+    def wrote(self, count: int) -> None:
+        """Learn that records came."""
+        ...
 
 
 class Log:
@@ -95,7 +122,8 @@ class Log:
         self.clock = clock
         self.on_rotate = on_rotate
         self.on_open: Callable[[], object] | None = None
-        self.listeners: tuple[threading.Event, ...] = ()
+        self.on_tick: Callable[[], object] | None = None
+        self.listeners: tuple[Listener, ...] = ()
         self.writers = {name: _Writer(self, signal) for name, signal in SIGNALS.items()}
         self.closed = False
         self.trouble: str | None = None  # the ledger's reason while the disk refuses
@@ -126,6 +154,11 @@ class Log:
         """`sync` while each record is written by its own thread, else `batched`."""
         behind = any(writer.pending for writer in self.writers.values())
         return "batched" if behind or self._slow_until > self.clock.monotonic() else "sync"
+
+    @property
+    def counts(self) -> dict[str, Count]:
+        """What became of this process's records, by signal."""
+        return {name: writer.count for name, writer in self.writers.items()}
 
     @property
     def dropped(self) -> Counter[str]:
@@ -220,14 +253,13 @@ class Log:
         """Note that the disk takes records again."""
         self.trouble = None
 
-    def written(self, *, fsync: bool) -> None:
-        """Wake who waits for new records; ask for a sync within the interval."""
-        if fsync and not self._dirty and self.options.fsync:
+    def written(self, count: int) -> None:
+        """Tell who waits for new records; ask for a sync within the interval."""
+        if not self._dirty and self.options.fsync:
             self._dirty = True
             self._awake()
         for listener in self.listeners:
-            if not listener.is_set():
-                listener.set()
+            listener.wrote(count)
 
     # -- the writer's thread ----------------------------------------------------------------------
 
@@ -285,6 +317,8 @@ class Log:
         if not any(writer.pending for writer in self.writers.values()) or self.trouble is not None:
             self._idle.set()
         self._sync()
+        if self.on_tick is not None:
+            self.on_tick()
 
     def _sync(self, *, force: bool = False) -> None:
         interval = self.options.fsync
@@ -366,16 +400,17 @@ class _Writer:
 
     def drain(self) -> None:
         """Write all that waits, in batches; stops at the first refusal."""
+        limit = min(_WRITE, self.log.options.segment_bytes // 2)
         while self.pending:
             with self.io:
                 batch: list[Chunk] = []
                 size = 0
                 with self.count.lock:
                     for chunk in self.pending:
+                        if batch and size + len(chunk.body) > limit:
+                            break
                         batch.append(chunk)
                         size += len(chunk.body)
-                        if size >= _WRITE:
-                            break
                 if not batch or not self._write(batch):
                     return
                 with self.count.lock:
@@ -405,13 +440,15 @@ class _Writer:
             self._undo()
             log.failed(error, "write")
             return False
-        log.took(log.clock.monotonic() - begin)
+        if len(chunks) == 1:  # the caller's own write; a long batch says nothing about the disk
+            log.took(log.clock.monotonic() - begin)
         self._keep(lines)
         self.offset += len(data)
-        self.count.acked += sum(chunk.count for chunk in chunks)
+        count = sum(chunk.count for chunk in chunks)
+        self.count.acked += count
         if log.trouble is not None:
             log.recovered()
-        log.written(fsync=log.options.fsync is not None)
+        log.written(count)
         return True
 
     def _undo(self) -> None:
@@ -450,7 +487,7 @@ class _Writer:
             while index < len(group) and group[index].scope == scope:
                 bodies.append(group[index].body)
                 index += 1
-            scopes.append(b"{%s,\"%s\":[%s]}" % (scope, leaf, b",".join(bodies)))
+            scopes.append(b'{%s,"%s":[%s]}' % (scope, leaf, b",".join(bodies)))
         return b'{"%s":[{%s%s%s%s,"%s":[%s]}]}\n' % (
             outer, _HEAD, self._segment, comma, rest, inner, b",".join(scopes),
         )  # fmt: skip
@@ -505,9 +542,7 @@ class _Writer:
         now = log.clock.time_ns()
         day = now // 86_400_000_000_000
         if self._fd >= 0:
-            if self.offset and (
-                self.offset + size > log.options.segment_bytes or day != self._day
-            ):
+            if self.offset and (self.offset + size > log.options.segment_bytes or day != self._day):
                 self._open(day)
                 return
             mono = log.clock.monotonic()

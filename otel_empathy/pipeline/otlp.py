@@ -10,12 +10,13 @@ import math
 import os
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from otel_empathy.core.errors import SettingError
+from otel_empathy.pipeline.chunk import SIGNALS
 
 __all__ = [
     "COMPRESSIONS",
@@ -29,13 +30,14 @@ __all__ = [
     "basic",
     "masked",
     "origin",
+    "proxy_address",
 ]
 
 Protocol = Literal["http/protobuf", "http/json", "grpc"]
 Compression = Literal["none", "gzip"]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 
-SIGNAL_NAMES: Final = ("traces", "metrics", "logs")
+SIGNAL_NAMES: Final = tuple(SIGNALS)
 PROTOCOLS: Final = ("http/protobuf", "http/json", "grpc")
 COMPRESSIONS: Final = ("none", "gzip")
 TEMPORALITIES: Final = ("cumulative", "delta", "lowmemory")
@@ -74,7 +76,8 @@ class Otlp:
         client_certificate: File with the certificate to show to the backend.
         start: Where a backend that is new to this home begins: `now`, or `oldest` for all there is.
         temporality: What the backend wants of metrics: `cumulative`, `delta` or `lowmemory`.
-        signals: The signals that it takes.
+        signals: The signals that it takes; by default all, or those of `urls` where these are all
+            that is said.
         urls: Complete addresses by signal, where they are not the endpoint and the usual path.
         proxy: The HTTP proxy to go through; an empty text goes through none, whatever the
             environment says.
@@ -95,7 +98,7 @@ class Otlp:
     client_certificate: str | os.PathLike[str] | None = None
     start: Literal["now", "oldest"] = "now"
     temporality: Temporality | None = None
-    signals: Sequence[str] = SIGNAL_NAMES
+    signals: Sequence[str] = ()
     urls: Mapping[str, str] | None = field(default=None, hash=False)
     proxy: str | None = None
 
@@ -104,7 +107,8 @@ class Otlp:
         _choice("compression", self.compression, COMPRESSIONS)
         _choice("temporality", self.temporality, TEMPORALITIES)
         _choice("start", self.start, _STARTS)
-        self._set("signals", _signals(self.signals))
+        alone = tuple(self.urls or ()) if self.endpoint is None else ()
+        self._set("signals", _signals(self.signals or alone or SIGNAL_NAMES))
         self._set("timeout", _timeout(self.timeout))
         for files in ("certificate", "client_key", "client_certificate"):
             self._set(files, _file(files, getattr(self, files)))
@@ -125,7 +129,7 @@ class Otlp:
         if self.endpoint is not None:
             self._set("endpoint", _without_user(_url("endpoint", self.endpoint), headers))
         if self.proxy:
-            _proxy("proxy", self.proxy)
+            self._set("proxy", proxy_address("proxy", self.proxy))
         self._set("headers", headers or None)
         self._set("urls", urls or None)
 
@@ -174,10 +178,10 @@ class Console:
     errors_only: bool = False
     _: KW_ONLY
     name: str = "console"
-    signals: Sequence[str] = SIGNAL_NAMES
+    signals: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "signals", _signals(self.signals))
+        object.__setattr__(self, "signals", _signals(self.signals or SIGNAL_NAMES))
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -192,12 +196,10 @@ def _choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise SettingError(f"{name}={value!r}: must be one of {', '.join(choices)}")
 
 
-def _signals(value: Sequence[str]) -> tuple[str, ...]:
+def _signals(value: Iterable[str]) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else tuple(value)
     for name in names:
         _choice("signals", name, SIGNAL_NAMES)
-    if not names:
-        raise SettingError(f"signals={value!r}: name at least one of {', '.join(SIGNAL_NAMES)}")
     return tuple(name for name in SIGNAL_NAMES if name in names)
 
 
@@ -276,7 +278,8 @@ def masked(url: str | None) -> str | None:
     return f"{scheme}{mark}{'***' if user else ''}{at}{rest}{'?***' if question else ''}"
 
 
-def _proxy(name: str, value: str) -> str:
+def proxy_address(name: str, value: str) -> str:
+    """The address of an HTTP proxy, completed with its scheme, or SettingError."""
     parts = urlsplit(value if "://" in value else f"http://{value}")
     try:
         valid = parts.scheme == "http" and parts.hostname and parts.port != 0
@@ -284,7 +287,6 @@ def _proxy(name: str, value: str) -> str:
         valid = False
     if not valid:
         raise SettingError(
-            f"{name}={masked(value)!r}: must be an HTTP proxy; write for example "
-            "http://proxy:3128"
+            f"{name}={masked(value)!r}: must be an HTTP proxy; write for example http://proxy:3128"
         )
     return urlunsplit(parts)

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal
 
@@ -127,9 +128,7 @@ def of_network(error: Exception) -> Outcome:
     return Outcome("retry", error=word, message=printable(f"{type(error).__name__}: {error}"))
 
 
-def of_http(
-    status: int, headers: Mapping[str, str], body: bytes, *, sent: int, now_ns: int
-) -> Outcome:
+def of_http(status: int, headers: Message, body: bytes, *, sent: int, now_ns: int) -> Outcome:
     """The outcome of an answered HTTP request.
 
     Args:
@@ -149,9 +148,7 @@ def of_http(
         message = printable(f"redirected to {headers.get('Location')}, which is not followed")
     return Outcome(
         kind,
-        retry_after=retry_after(
-            headers.get("Retry-After"), date=headers.get("Date"), now_ns=now_ns
-        )
+        retry_after=retry_after(headers.get("Retry-After"), date=headers.get("Date"), now_ns=now_ns)
         if kind == "retry"
         else None,
         error=str(status),

@@ -135,9 +135,7 @@ class Disk:
                 block += more
         return self._parse(block, segment.name.seq, offset, place, records)
 
-    def _parse(
-        self, block: bytes, seq: int, offset: int, place: Position, records: int
-    ) -> Batch:
+    def _parse(self, block: bytes, seq: int, offset: int, place: Position, records: int) -> Batch:
         chunks: list[Chunk] = []
         count = 0
         start = 0
@@ -216,6 +214,12 @@ class Queue:
         self._bytes = 0
         self._taken = 0
         self._lock = threading.Lock()
+
+    @property
+    def end(self) -> int:
+        """Chunks that were taken in so far."""
+        with self._lock:
+            return self._taken + len(self._chunks)
 
     def put(self, chunk: Chunk) -> bool:
         """Keep a chunk; False when there is no room."""

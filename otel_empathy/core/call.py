@@ -1,0 +1,406 @@
+"""One call to a model, as the code around it describes it.
+
+A `Call` only collects: it opens no span and knows no metric, `emit.calls` reads it when the call
+ends. What user code hands in wrongly is noted in `refused` and never raised, since a call must not
+fail because of what is said about it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_empathy.core import semconv
+from otel_empathy.core.clock import SYSTEM, Clock
+from otel_empathy.core.errors import WrongType, WrongValue
+from otel_empathy.core.outcomes import error_type
+from otel_empathy.core.usage import Usage
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+__all__ = ["NO_CALL", "SOURCES", "TIERS", "Call", "Retried", "tier_name"]
+
+TIERS: Final = ("cheap", "capable", "premium")
+SOURCES: Final = ("provider", "injected", "estimated", "none")
+_COUNTS: Final = tuple(field.name for field in fields(Usage))
+_NUMBERS: Final = {
+    "temperature": semconv.TEMPERATURE,
+    "top_p": semconv.TOP_P,
+    "frequency_penalty": semconv.FREQUENCY_PENALTY,
+    "presence_penalty": semconv.PRESENCE_PENALTY,
+}
+_WHOLES: Final = {
+    "top_k": semconv.TOP_K,
+    "max_tokens": semconv.MAX_TOKENS,
+    "seed": semconv.SEED,
+    "choice_count": semconv.CHOICE_COUNT,
+    "server_port": semconv.SERVER_PORT,
+}
+_TEXTS: Final = {
+    "reasoning_level": semconv.REASONING_LEVEL,
+    "previous_response_id": semconv.PREVIOUS_RESPONSE_ID,
+    "output_type": semconv.OUTPUT_TYPE,
+    "server_address": semconv.SERVER_ADDRESS,
+    "conversation": semconv.CONVERSATION_ID,
+    "task_type": semconv.CALL_TASK_TYPE,
+    "data_source": semconv.DATA_SOURCE_ID,
+}
+_LISTS: Final = {
+    "stop_sequences": semconv.STOP_SEQUENCES,
+    "encoding_formats": semconv.ENCODING_FORMATS,
+}
+
+
+def tier_name(value: Any) -> str | None:
+    """A tier, checked.
+
+    Raises:
+        WrongType: The value is no text.
+        WrongValue: There is no such tier.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise WrongType(f"tier {value!r} is no text: use one of {', '.join(TIERS)}")
+    if value not in TIERS:
+        raise WrongValue(f"unknown tier {value!r}: use one of {', '.join(TIERS)}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """One retry inside a call."""
+
+    time_ns: int
+    error_type: str | None
+    delay: float | None
+
+
+class Call:
+    """The call that is under way; every method returns the call, so that they can be chained.
+
+    What is not said stays unknown. Outside a call `current_call()` gives one on which all of this
+    does nothing.
+
+        current_call().usage(input=412, output=38).response(model="gpt-4o-2024-08-06")
+
+    Args:
+        operation: What is asked of the provider.
+        provider: Who is asked.
+        model: The model that is asked for.
+        clock: Where the times of retries come from.
+    """
+
+    # Values a call was never told stay class attributes: an instance holds only what is known,
+    # which makes opening a call several times cheaper than setting thirty slots.
+    operation: str = "chat"
+    provider: str | None = None
+    model: str | None = None
+    clock: Clock = SYSTEM
+    closed: bool = False
+    tokens: Usage | None = None
+    source: str | None = None
+    amount: Decimal | None = None
+    currency: str = "USD"
+    response_model: str | None = None
+    response_id: str | None = None
+    finish: tuple[str, ...] | None = None
+    retries: tuple[Retried, ...] = ()
+    parsed_ok: bool | None = None
+    validated_ok: bool | None = None
+    cache_type: str | None = None
+    cache_hit: bool = False
+    fallback_from: str | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    prompt_format: str | None = None
+    service_tier: str | None = None
+    attributes: Mapping[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
+    content: Mapping[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
+    refused: tuple[str, ...] = ()
+    take: Callable[[str, Any], Any] | None = None
+
+    def __init__(
+        self,
+        operation: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.operation = operation
+        self.provider = provider
+        self.model = model
+        self.clock = clock
+
+    def __repr__(self) -> str:
+        return f"<Call {self.operation} {self.provider}/{self.model}>"
+
+    def usage(
+        self,
+        *,
+        input: int | None = None,  # noqa: A002 - the word everybody uses for it
+        output: int | None = None,
+        cache_read: int | None = None,
+        cache_write: int | None = None,
+        cache_write_1h: int | None = None,
+        reasoning: int | None = None,
+        audio_input: int | None = None,
+        audio_output: int | None = None,
+        image_input: int | None = None,
+        image_output: int | None = None,
+        source: str = "provider",
+    ) -> Call:
+        """Say how many tokens were used; input includes cached ones, output includes reasoning.
+
+        Args:
+            input: All input tokens.
+            output: All output tokens.
+            cache_read: Input tokens from the provider's cache.
+            cache_write: Input tokens written to it.
+            cache_write_1h: The part of `cache_write` that stays for an hour.
+            reasoning: Output tokens spent on reasoning.
+            audio_input: Audio part of the input.
+            audio_output: Audio part of the output.
+            image_input: Image part of the input.
+            image_output: Image part of the output.
+            source: `provider`, `injected`, `estimated` or `none`.
+        """
+        given = (
+            input, output, cache_read, cache_write, cache_write_1h, reasoning,
+            audio_input, audio_output, image_input, image_output,
+        )  # fmt: skip
+        if self.closed:
+            return self
+        if source not in SOURCES:
+            return self._refuse("usage.source")
+        counts = {}
+        for name, value in zip(_COUNTS, given, strict=True):
+            if value is not None and (count := self._whole(f"usage.{name}", value)) is not None:
+                counts[name] = count
+        if counts:
+            self.tokens = Usage(**counts) if self.tokens is None else replace(self.tokens, **counts)
+            self.source = source
+        elif self.source is None:
+            self.source = source if source == "none" else None
+        return self
+
+    def response(
+        self,
+        *,
+        model: str | None = None,
+        id: str | None = None,  # noqa: A002 - the word everybody uses for it
+        finish: str | Iterable[str] | None = None,
+        service_tier: str | None = None,
+    ) -> Call:
+        """Say who answered, under which id, and why the reply ended (one reason per choice)."""
+        if self.closed:
+            return self
+        self.response_model = self._text("response.model", model) or self.response_model
+        self.response_id = self._text("response.id", id) or self.response_id
+        self.service_tier = self._text("response.service_tier", service_tier) or self.service_tier
+        if finish is not None:
+            reasons = self._texts("response.finish", finish)
+            self.finish = reasons or self.finish
+        return self
+
+    def request(
+        self,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        max_tokens: int | None = None,
+        seed: int | None = None,
+        choice_count: int | None = None,
+        stop_sequences: str | Iterable[str] | None = None,
+        encoding_formats: str | Iterable[str] | None = None,
+        reasoning_level: str | None = None,
+        previous_response_id: str | None = None,
+        output_type: str | None = None,
+        server_address: str | None = None,
+        server_port: int | None = None,
+        conversation: str | None = None,
+        data_source: str | None = None,
+        task_type: str | None = None,
+    ) -> Call:
+        """Say what was asked for; only what was really sent, never a default."""
+        given = locals()
+        if self.closed:
+            return self
+        self.model = self._text("request.model", model) or self.model
+        self.provider = self._text("request.provider", provider) or self.provider
+        known = dict(self.attributes)
+        for table, read in (
+            (_NUMBERS, self._number),
+            (_WHOLES, self._whole),
+            (_TEXTS, self._text),
+            (_LISTS, self._texts),
+        ):
+            for name, key in table.items():
+                value = given[name]
+                if value is not None and (read_value := read(f"request.{name}", value)) is not None:
+                    known[key] = read_value
+        if known.get(semconv.CHOICE_COUNT) == 1:
+            del known[semconv.CHOICE_COUNT]
+        self.attributes = known
+        return self
+
+    def prompt(
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        format: str | None = None,  # noqa: A002 - the word everybody uses for it
+        variables: Mapping[str, Any] | None = None,
+    ) -> Call:
+        """Say which named prompt this is; its variables are content and need capture."""
+        if self.closed:
+            return self
+        self.prompt_name = self._text("prompt.name", name) or self.prompt_name
+        self.prompt_version = self._text("prompt.version", version) or self.prompt_version
+        self.prompt_format = self._text("prompt.format", format) or self.prompt_format
+        if variables is not None and self.take is not None:
+            for key, value in variables.items():
+                self._take(f"{semconv.PROMPT_VARIABLE}{key}", value)
+        return self
+
+    def messages(
+        self,
+        *,
+        input: Any = None,  # noqa: A002 - the word everybody uses for it
+        output: Any = None,
+        system: Any = None,
+        tools: Any = None,
+    ) -> Call:
+        """Hand over what was said; kept only where content capture is on, and scrubbed then."""
+        if self.closed or self.take is None:
+            return self
+        for key, value in (
+            (semconv.INPUT_MESSAGES, input),
+            (semconv.OUTPUT_MESSAGES, output),
+            (semconv.SYSTEM_INSTRUCTIONS, system),
+            (semconv.TOOL_DEFINITIONS, tools),
+        ):
+            if value is not None:
+                self._take(key, value)
+        return self
+
+    def cost(self, amount: Decimal | float | str, currency: str = "USD") -> Call:
+        """Say what the provider charges for this call; it wins over the price table."""
+        from decimal import Decimal, InvalidOperation  # noqa: PLC0415 - 5 ms, and rarely needed
+
+        if self.closed:
+            return self
+        try:
+            money = Decimal(str(amount))
+        except InvalidOperation:
+            return self._refuse("cost.amount")
+        if isinstance(amount, bool) or not money.is_finite() or money < 0:
+            return self._refuse("cost.amount")
+        name = self._text("cost.currency", currency)
+        if name is None:
+            return self
+        self.amount, self.currency = money, name.upper()
+        return self
+
+    def retry(
+        self, error: BaseException | str | None = None, delay: float | None = None
+    ) -> Call:
+        """Say that the request is sent again inside this call, and why, and after which wait."""
+        if self.closed:
+            return self
+        wait = None if delay is None else self._number("retry.delay", delay)
+        if wait is not None and wait < 0:
+            self._refuse("retry.delay")
+            wait = None
+        kind = None if error is None else error_type(error)
+        self.retries = (*self.retries, Retried(self.clock.time_ns(), kind, wait))
+        return self
+
+    def parsed(self, ok: bool = True) -> Call:  # noqa: FBT001, FBT002 - reads as a statement
+        """Say whether the reply could be parsed."""
+        if not self.closed:
+            self.parsed_ok = bool(ok)
+        return self
+
+    def validated(self, ok: bool = True) -> Call:  # noqa: FBT001, FBT002 - reads as a statement
+        """Say whether the reply passed validation."""
+        if not self.closed:
+            self.validated_ok = bool(ok)
+        return self
+
+    def cached(self, type: str | None = None) -> Call:  # noqa: A002 - the attribute's own word
+        """Say that a local response cache answered: nothing was asked of the provider."""
+        if not self.closed:
+            self.cache_hit = True
+            self.cache_type = self._text("cached.type", type) or self.cache_type
+        return self
+
+    def fallback(self, provider: str | None, model: str | None) -> Call:
+        """Say that this call answers in the place of another provider's model, asked first."""
+        if not self.closed:
+            names = (self._text("fallback", provider), self._text("fallback", model))
+            self.fallback_from = "/".join(name for name in names if name) or self.fallback_from
+        return self
+
+    def close(self) -> None:
+        """Take no more: the call is over."""
+        self.closed = True
+
+    def _take(self, key: str, value: Any) -> None:
+        assert self.take is not None
+        kept = self.take(key, value)
+        if kept is not None:
+            self.content = {**self.content, key: kept}
+
+    def _refuse(self, what: str) -> Call:
+        self.refused = (*self.refused, what)
+        return self
+
+    def _whole(self, what: str, value: Any) -> int | None:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            self._refuse(what)
+            return None
+        if isinstance(value, bool) or (number < 0 and not what.endswith("seed")):
+            self._refuse(what)
+            return None
+        return number
+
+    def _number(self, what: str, value: Any) -> float | None:
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            self._refuse(what)
+            return None
+        number = float(value)
+        if not math.isfinite(number):
+            self._refuse(what)
+            return None
+        return number
+
+    def _text(self, what: str, value: Any) -> str | None:
+        if value is None or (isinstance(value, str) and value):
+            return None if value is None else str(getattr(value, "value", value))
+        self._refuse(what)
+        return None
+
+    def _texts(self, what: str, value: Any) -> tuple[str, ...] | None:
+        if isinstance(value, str):
+            return (value,)
+        if not isinstance(value, Iterable):
+            self._refuse(what)
+            return None
+        return tuple(str(getattr(item, "value", item)) for item in value if item is not None)
+
+
+NO_CALL: Final = Call("chat")
+NO_CALL.close()

@@ -1,0 +1,152 @@
+"""The one gate for what people and models said: prompts, replies, arguments and results of tools.
+
+Nothing passes while capture is off. What passes is brought into the form of the conventions
+(messages with roles and parts), cut to the byte budget and scrubbed, before anything else sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from otel_empathy.core import semconv
+from otel_empathy.core.settings import Capture
+from otel_empathy.emit.live import live
+from otel_empathy.emit.safety import guarded
+
+__all__ = ["Kept", "in_events", "in_spans", "span_attributes", "take", "wanted"]
+
+Kept = tuple[Any, bool]
+"""A value as JSON-able data, and whether something was cut off."""
+
+_ROLES: Final = {semconv.INPUT_MESSAGES: "user", semconv.OUTPUT_MESSAGES: "assistant"}
+_PARTS: Final = frozenset(
+    {"tool_call", "tool_call_response", "reasoning", "blob", "file", "uri", "generic"}
+)
+_TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
+
+
+def wanted() -> bool:
+    """Whether any sink takes content; asked first, so that nothing is prepared for nobody."""
+    return live.capture is not Capture.NO_CONTENT
+
+
+def in_spans() -> bool:
+    """Whether spans take content."""
+    return wanted() and live.capture.spans
+
+
+def in_events() -> bool:
+    """Whether events take content."""
+    return wanted() and live.capture.events
+
+
+@guarded("serialize")
+def take(key: str, value: Any) -> Kept | None:
+    """Content in the form in which it may be kept; None while capture is off.
+
+    Args:
+        key: The attribute that it is for; messages are brought into their standard form.
+        value: Whatever the caller has.
+    """
+    if not wanted():
+        return None
+    from otel_empathy.core.serialize import plain  # noqa: PLC0415 - only where capture is on
+
+    data, cut = plain(value)
+    if key in _ROLES:
+        data = _messages(data, _ROLES[key])
+    elif key == semconv.SYSTEM_INSTRUCTIONS:
+        data = [part for message in _messages(data, "system") for part in message["parts"]]
+    return _scrubbed(data, live.scrub), cut
+
+
+def span_attributes(content: Mapping[str, Kept]) -> dict[str, Any]:
+    """Content as span attributes: JSON text, and a mark where something was cut off."""
+    from otel_empathy.core.serialize import to_json  # noqa: PLC0415 - only where capture is on
+
+    known: dict[str, Any] = {}
+    for key, (value, cut) in content.items():
+        text, more = (value, False) if isinstance(value, str) else to_json(value)
+        known[key] = text
+        if cut or more:
+            known[semconv.TRUNCATED] = True
+    return known
+
+
+def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, dict):
+        return {scrub(key): _scrubbed(item, scrub) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(item, scrub) for item in value]
+    return value
+
+
+def _messages(data: Any, role: str) -> list[dict[str, Any]]:
+    items = data if isinstance(data, list) else [data]
+    if items and all(isinstance(item, dict) and _is_part(item) for item in items):
+        return [{"role": role, "parts": [_part(item) for item in items]}]
+    return [_message(item, role) for item in items]
+
+
+def _is_part(item: dict[str, Any]) -> bool:
+    return "type" in item and "role" not in item and "message" not in item
+
+
+def _message(item: Any, role: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        return {"role": role, "parts": [_part(item)]}
+    inner = item.get("message")
+    if isinstance(inner, dict):  # a choice of an OpenAI reply
+        return _message(inner, role)
+    who = item.get("role")
+    role = who if isinstance(who, str) else role
+    body = item.get("parts", item.get("content"))
+    answered = item.get("tool_call_id")
+    if answered is not None:
+        return {"role": role, "parts": [_response(answered, body)]}
+    parts = [] if body is None else [_part(p) for p in (body if isinstance(body, list) else [body])]
+    calls = item.get("tool_calls")
+    if isinstance(calls, list):
+        parts += [_part(call) for call in calls]
+    if not parts:
+        parts = [{"type": "generic", "content": item}]
+    return {"role": role, "parts": parts}
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "content": part}
+    if not isinstance(part, dict):
+        return {"type": "generic", "content": part}
+    kind = part.get("type")
+    if kind in _PARTS or (kind == "text" and "content" in part):
+        return part
+    if kind in _TEXTS or (kind is None and isinstance(part.get("text"), str)):
+        return {"type": "text", "content": part.get("text", part.get("refusal"))}
+    function = part.get("function")
+    if isinstance(function, dict):
+        return _call(part.get("id"), function.get("name"), function.get("arguments"))
+    if kind == "tool_use":
+        return _call(part.get("id"), part.get("name"), part.get("input"))
+    if kind == "tool_result":
+        return _response(part.get("tool_use_id"), part.get("content"))
+    if kind == "thinking":
+        return {"type": "reasoning", "content": part.get("thinking")}
+    function = part.get("function_call")
+    if isinstance(function, dict):
+        return _call(function.get("id"), function.get("name"), function.get("args"))
+    if "mime" in part and "sha256" in part:
+        return {"type": "blob", "content": part}
+    return {"type": "generic", "content": part}
+
+
+def _call(id_: Any, name: Any, arguments: Any) -> dict[str, Any]:
+    part = {"type": "tool_call", "id": id_, "name": name, "arguments": arguments}
+    return {key: value for key, value in part.items() if value is not None}
+
+
+def _response(id_: Any, response: Any) -> dict[str, Any]:
+    return {"type": "tool_call_response", "id": id_, "response": response}

@@ -1,0 +1,183 @@
+"""Opening and closing of our spans: one start, one end, one true duration.
+
+Every operation that we observe is an `Operation`. What differs between a call, a run, a phase, a
+workflow and a tool stands in the modules named after them; when a function begins and ends is the
+business of `sources.wrap`.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Mapping
+from threading import get_ident
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from otel_empathy.core import semconv
+from otel_empathy.core.outcomes import Outcome, error_type, outcome_of, qualified_name
+from otel_empathy.emit.live import live
+from otel_empathy.emit.safety import count, guarded
+
+__all__ = ["Held", "Operation", "message_of", "reap", "record_error"]
+
+_EXCEPTION: Final = "exception"
+_MESSAGE: Final = 8_192
+_GUARD: Final = guarded("wrap")
+
+# A stream that nobody holds any more may be found by the garbage collector, which runs wherever
+# memory is asked for: perhaps while this very thread holds a lock of an exporter or of a metric.
+# Ending a span there could wait for that lock for ever. So the end is only noted, and done at the
+# next beginning of an operation or by `reap()`.
+_orphans: Final[deque[tuple[Operation, Outcome, float]]] = deque()
+_collector: int | None = None
+
+
+def _watch(phase: str, info: Mapping[str, Any]) -> None:
+    global _collector  # noqa: PLW0603 - there is one collector
+    _collector = get_ident() if phase == "start" else None
+
+
+def reap() -> int:
+    """End the spans of streams that the garbage collector found; gives their number."""
+    number = 0
+    while _orphans:
+        try:
+            operation, outcome, elapsed = _orphans.popleft()
+        except IndexError:  # another thread was faster
+            break
+        with _GUARD:
+            operation.close(outcome, None, elapsed)
+        number += 1
+    return number
+
+
+class Operation:
+    """Something that begins, goes on for a while, and ends once."""
+
+    __slots__ = ("_started", "context", "ended", "limit", "span", "start_ns")
+
+    streams = False
+    """Whether the chunks of a stream are of interest."""
+
+    context: Context
+    """Where the code of the operation runs."""
+
+    span: Span | None
+    """The span, where there is one."""
+
+    def __init__(self) -> None:
+        if _orphans:
+            reap()
+        self.span = None
+        self.ended = False
+        self.limit: float | None = None
+        clock = live.clock
+        self.start_ns = clock.time_ns()
+        self._started = clock.monotonic()
+
+    def open(
+        self, name: str, kind: SpanKind, attributes: Mapping[str, Any], parent: Context
+    ) -> Span:
+        """Start the span, at the moment when the operation began."""
+        self.span = span = live.tracer.start_span(
+            name,
+            context=parent,
+            kind=kind,
+            attributes=attributes,
+            start_time=self.start_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        return span
+
+    def chunk(self, value: Any) -> None:
+        """Take note of a chunk of a stream."""
+
+    def finish(self, result: Any = None) -> None:
+        """End well."""
+        self.end(Outcome.OK)
+
+    def fail(self, error: BaseException) -> None:
+        """End with what was raised."""
+        self.end(outcome_of(error), error)
+
+    def exhaust(self) -> None:
+        """End a stream that has delivered everything."""
+        self.end(Outcome.OK)
+
+    def abandon(self) -> None:
+        """End a stream that its reader closed or dropped."""
+        self.end(Outcome.ABANDONED)
+
+    def end(self, outcome: Outcome, error: BaseException | None = None) -> None:
+        """End once; what comes second is too late."""
+        if self.ended:
+            return
+        self.ended = True
+        elapsed = live.clock.monotonic() - self._started
+        if _collector is not None and _collector == get_ident():
+            _orphans.append((self, outcome, elapsed))
+            return
+        with _GUARD:
+            self.close(outcome, error, elapsed)
+
+    def close(self, outcome: Outcome, error: BaseException | None, elapsed: float) -> None:
+        """Write down how it went; `end` takes care that this happens once."""
+        self.stop(elapsed)
+
+    def stop(self, elapsed: float) -> None:
+        """End the span: its length is the measured duration, whatever the wall clock did."""
+        if self.span is not None:
+            self.span.end(self.start_ns + round(elapsed * 1e9))
+
+    def time_at(self, elapsed: float) -> int:
+        """The wall clock time, a duration after the start."""
+        return self.start_ns + round(elapsed * 1e9)
+
+
+class Held:
+    """Ends a stream's operation when the last reference to the stream is gone.
+
+    It lives in the stream and only points at the operation, never back: what the finaliser keeps
+    for a moment is our record, not the object that somebody has thrown away.
+    """
+
+    __slots__ = ("operation",)
+
+    def __init__(self, operation: Operation) -> None:
+        if _watch not in gc.callbacks:
+            gc.callbacks.append(_watch)
+        self.operation = operation
+
+    def __del__(self) -> None:
+        operation = self.operation
+        if not operation.ended and not sys.is_finalizing():
+            operation.abandon()
+
+
+def message_of(error: BaseException) -> str:
+    """The text of an exception, without secrets and not longer than a value may be."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the text of a foreign exception; its type still tells
+        count("serialize", "exception_text")
+        return ""
+    return live.scrub(text[: 2 * _MESSAGE])[:_MESSAGE]
+
+
+def record_error(span: Span, error: BaseException, message: str, time_ns: int) -> str:
+    """Put an exception on a span: status, event; gives the value of `error.type`."""
+    span.add_event(
+        _EXCEPTION,
+        {
+            semconv.EXCEPTION_TYPE: qualified_name(type(error)),
+            semconv.EXCEPTION_MESSAGE: message,
+        },
+        time_ns,
+    )
+    span.set_status(Status(StatusCode.ERROR, message))
+    return error_type(error)

@@ -1,0 +1,226 @@
+"""The ends of the SDK's three pipelines: a record that is finished goes into the log at once.
+
+What is offered is encoded in the thread that finished it and handed to the log; nothing here waits
+for a network, and nothing here raises into the program.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from otel_empathy.emit import context as emit_context
+from otel_empathy.emit import safety
+from otel_empathy.pipeline import encode_json
+
+__all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
+
+
+class Appender(Protocol):
+    """What takes encoded records: the log, or memory when there is none."""
+
+    def append(self, signal: str, resource: bytes, scope: bytes, body: bytes, count: int) -> None:
+        """Take one encoded record."""
+        ...
+
+
+class Sink:
+    """Where finished records go: encoded, and handed to the log of the present process.
+
+    Args:
+        limits: Budgets, scrubber and content rule of the encoder.
+        identity: Resource attributes that describe the present process, renewed after a fork; empty
+            when the application owns the resource.
+    """
+
+    def __init__(self, limits: encode_json.Limits, identity: Mapping[str, Any]) -> None:
+        self.limits = limits
+        self.identity = dict(identity)
+        self.out: Appender | None = None
+        self.pid = os.getpid()
+        self.reborn: Callable[[], None] | None = None
+        self.failures: Counter[str] = Counter()
+        self._resources: dict[int, tuple[Resource, bytes]] = {}
+        self._scopes: dict[int, tuple[InstrumentationScope, bytes]] = {}
+
+    def renew(self, identity: Mapping[str, Any]) -> None:
+        """Take on the identity of a child process."""
+        self.identity = dict(identity)
+        self.pid = os.getpid()
+        self.failures = Counter()
+        self._resources = {}
+
+    def resource(self, resource: Resource) -> bytes:
+        """The encoded resource, made once per resource."""
+        known = self._resources.get(id(resource))
+        if known is not None and known[0] is resource:
+            return known[1]
+        attributes = {**resource.attributes, **self.identity}
+        made = encode_json.resource(attributes, resource.schema_url or None)
+        if len(self._resources) > 100:  # noqa: PLR2004 - resources are made anew by few programs
+            self._resources.clear()
+        self._resources[id(resource)] = (resource, made)
+        return made
+
+    def scope(self, scope: InstrumentationScope) -> bytes:
+        """The encoded scope, made once per scope."""
+        known = self._scopes.get(id(scope))
+        if known is not None and known[0] is scope:
+            return known[1]
+        made = encode_json.scope(scope)
+        if len(self._scopes) > 1000:  # noqa: PLR2004 - scopes are made anew by few programs
+            self._scopes.clear()
+        self._scopes[id(scope)] = (scope, made)
+        return made
+
+    def take(self, signal: str, record: Any, encode: Callable[..., bytes]) -> None:
+        """Encode one span or log record and hand it on; a record that cannot be is counted."""
+        out = self.out
+        if out is None:
+            return
+        if self.pid != os.getpid() and self.reborn is not None:
+            self.reborn()
+            out = self.out
+            if out is None:
+                return
+        try:
+            body = encode(record, self.limits)
+            resource = self.resource(record.resource)
+            scope = self.scope(record.instrumentation_scope)
+        except Exception as error:
+            self.failures[signal] += 1
+            safety.tell("serialize", error)
+            if safety.reraise():
+                raise
+            return
+        out.append(signal, resource, scope, body, 1)
+
+
+class TraceProcessor(SpanProcessor):
+    """Stamps spans with what the context says, and logs them when they end."""
+
+    def __init__(self, sink: Sink, flush: Callable[[float], bool]) -> None:
+        self._sink = sink
+        self._flush = flush
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Give every span of a run its run, session and user, whichever library opened it."""
+        with safety.guarded("callback"):
+            known = emit_context.inherited(parent_context)
+            if known:
+                present = span.attributes or {}
+                span.set_attributes({k: v for k, v in known.items() if k not in present})
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Log a sampled span."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self._sink.take("traces", span, encode_json.span)
+
+    def shutdown(self) -> None:
+        """Ship what can be shipped; the log stays open for spans that end later."""
+        self._flush(3.0)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Ship what is in the log."""
+        return self._flush(timeout_millis / 1000)
+
+
+class LogProcessor(LogRecordProcessor):
+    """Logs log records, which is what events are."""
+
+    def __init__(self, sink: Sink, flush: Callable[[float], bool]) -> None:
+        self._sink = sink
+        self._flush = flush
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Log a record."""
+        self._sink.take("logs", log_record, encode_json.log_record)
+
+    def shutdown(self) -> None:
+        """Ship what can be shipped."""
+        self._flush(3.0)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Ship what is in the log."""
+        return self._flush(timeout_millis / 1000)
+
+
+class LogReader(MetricReader):
+    """Collects all metrics, cumulative, and logs them; its thread starts on first use.
+
+    Args:
+        sink: Where points go.
+        interval: Seconds between two collections.
+        flush: Ships what is in the log.
+    """
+
+    def __init__(self, sink: Sink, interval: float, flush: Callable[[float], bool]) -> None:
+        super().__init__()
+        self._sink = sink
+        self._interval = interval
+        self._flush = flush
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Start collecting; called when the process first uses telemetry."""
+        if self._thread is not None or self._over.is_set():
+            return
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._run, name="otel-empathy-metrics", daemon=True
+                )
+                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:  # too late for threads; shutdown still collects once
+                    self._thread = None
+
+    def gather(self, timeout: float = 10.0) -> None:
+        """Collect once, now."""
+        if self._collect is not None:
+            with safety.guarded("sample"):
+                self.collect(timeout_millis=timeout * 1000)
+
+    def _run(self) -> None:
+        while not self._over.wait(self._interval):
+            self.gather()
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
+    ) -> None:
+        sink = self._sink
+        out = sink.out
+        if out is None:
+            return
+        for resource, scope, schema, rows in encode_json.metrics(metrics_data, sink.limits):
+            where = sink.resource(resource)
+            what = sink.scope(scope) if schema == scope.schema_url else encode_json.scope(scope)
+            for body, points in rows:
+                if points:
+                    out.append("metrics", where, what, body, points)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Collect, and ship what is in the log."""
+        super().force_flush(timeout_millis)
+        return self._flush(timeout_millis / 1000)
+
+    def end(self) -> None:
+        """Stop the thread; it may be inside somebody's callback, so nobody waits for it."""
+        self._over.set()
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Stop collecting."""
+        self.end()

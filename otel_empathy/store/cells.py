@@ -1,0 +1,215 @@
+"""Cells: what the calls of a window add up to, by provider, model, tier and workflow.
+
+Usage, savings and comparisons are answered from cells, because they stay few however many calls
+there are. Sums of money are exact to the ninth place; durations are kept in classes that differ by
+less than 0.1 %. What the sums mean is for the views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from math import ceil
+from typing import Any, Final
+
+from otel_empathy.store import calls, wire
+from otel_empathy.store.calls import (
+    FAILED, MOST_MONEY, OPERATIONS, Amount, CacheHit, CacheRead, Currency, Decoder, GenaiAmount, GenaiCurrency, Input,
+    Operation, Output, Provider, RequestModel, ResponseModel, Tier, User, Workflow, whole,
+)  # fmt: skip
+from otel_empathy.store.reader import Progress, Reader
+from otel_empathy.store.window import Window
+
+__all__ = ["OTHER", "Cell", "Cells", "Durations", "add_up"]
+
+OTHER: Final = "_other"
+
+_MOST: Final = 20_000
+_NANO: Final = Decimal("1e-9")
+_EXACT: Final = 50_000
+_BITS: Final = 10  # leading bits of a duration that are kept
+_KINDS: Final = frozenset({
+    Operation, Provider, RequestModel, ResponseModel, Tier, Workflow, Currency, GenaiCurrency,
+    Amount, GenaiAmount, CacheHit, Input, Output, CacheRead,
+})  # fmt: skip
+
+# Places in the list that a cell is while it is added up: attributes would cost a fifth more.
+_CALLS, _ERRORS, _HITS, _PRICED, _MONEY, _INPUT, _OUTPUT, _CACHED = range(8)
+
+_Key = tuple[str | None, ...]
+_REST: Final[_Key] = (OTHER, OTHER, OTHER, OTHER, None, OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The sums of calls that share provider, model, tier, workflow, currency and perhaps user.
+
+    Args:
+        priced: Calls whose cost is known, those that a local cache answered included.
+        hits: Calls that a local response cache answered.
+        cached: Input tokens that came from the provider's cache.
+    """
+
+    provider: str | None
+    model: str | None
+    tier: str | None
+    workflow: str | None
+    currency: str | None
+    user: str | None
+    calls: int
+    errors: int
+    hits: int
+    priced: int
+    cost: Decimal
+    input: int
+    output: int
+    cached: int
+
+
+class Durations:
+    """How long calls took: exact for the first 50,000, then in classes 0.2 % wide.
+
+    So that their memory does not grow with the calls.
+    """
+
+    __slots__ = ("_classes", "recent")
+
+    def __init__(self) -> None:
+        self.recent: list[int] = []
+        self._classes: dict[int, int] = {}
+
+    def classify(self) -> None:
+        """Move the exact values into their classes."""
+        classes = self._classes
+        for took in self.recent:
+            shift = max(took.bit_length() - _BITS, 0)
+            # The middle of the class stands for it.
+            middle = (took >> shift << shift) + (1 << shift >> 1)
+            classes[middle] = classes.get(middle, 0) + 1
+        self.recent.clear()
+
+    def quantile(self, share: float) -> float | None:
+        """The duration in seconds that this share of the calls did not exceed."""
+        if not self._classes:
+            exact = sorted(self.recent)
+            return exact[max(ceil(share * len(exact)) - 1, 0)] / 1e9 if exact else None
+        self.classify()
+        rank = ceil(share * sum(self._classes.values()))
+        for middle in sorted(self._classes):
+            rank -= self._classes[middle]
+            if rank <= 0:
+                return middle / 1e9
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """All cells of a window, and how long its calls took.
+
+    Beyond 20,000 combinations the rest is one cell whose names are `_other`.
+    """
+
+    cells: list[Cell]
+    durations: Durations
+
+
+def add_up(
+    reader: Reader, window: Window, *, by_user: bool = False, progress: Progress | None = None
+) -> Cells:
+    """Read the calls of a window and add them up."""
+    scan = reader.scan("traces", after=window.after, progress=progress)
+    seen = calls.Seen() if scan.may_repeat else None
+    kinds = _KINDS | {User} if by_user else _KINDS
+    decode = Decoder(kinds, ids=seen is not None)
+    sums: dict[_Key, list[int]] = {}
+    durations = Durations()
+    for groups in wire.decoded(scan, scan, decode):
+        for _, spans in groups:
+            _add(spans, kinds, window.bounds, sums, durations, seen)
+        if len(durations.recent) >= _EXACT:
+            durations.classify()
+    return Cells([_cell(key, cell) for key, cell in sums.items()], durations)
+
+
+def _add(  # noqa: C901, PLR0912, PLR0914, PLR0915 - see below
+    spans: Iterable[Any],
+    kinds: frozenset[Any],
+    bounds: tuple[int, int],
+    sums: dict[_Key, list[int]],
+    durations: Durations,
+    seen: calls.Seen | None,
+) -> None:
+    """Add spans to the sums.
+
+    A report over a million calls spends its time in this loop: hence one function that calls
+    almost none, with each attribute looked up once, and no record made of a span.
+    """
+    after, until = bounds
+    by_user = User in kinds
+    for span in spans:
+        start = span.start
+        if not after < start <= until:
+            continue
+        get = {type(one): one.value for one in span.attributes if type(one) in kinds}.get
+        if (value := get(Operation)) is None or value.text not in OPERATIONS:
+            continue
+        if seen is not None and seen.before(span.trace_id, span.span_id):
+            continue
+        key = (
+            None if (value := get(Provider)) is None else value.text,
+            None
+            if (value := get(RequestModel) or get(ResponseModel)) is None
+            else value.text,
+            None if (value := get(Tier)) is None else value.text,
+            None if (value := get(Workflow)) is None else value.text,
+            None if (value := get(Currency) or get(GenaiCurrency)) is None else value.text,
+            value.text if by_user and (value := get(User)) else None,
+        )
+        cell = sums.get(key)
+        if cell is None:
+            cell = sums.setdefault(key if len(sums) < _MOST else _REST, [0] * 8)
+        cell[_CALLS] += 1
+        if (status := span.status) is not None and status.code in FAILED:
+            cell[_ERRORS] += 1
+        hit = (value := get(CacheHit)) is not None and value.flag is True
+        if hit:
+            cell[_HITS] += 1
+        value = get(Amount) or get(GenaiAmount)
+        money = None if value is None else value.number
+        if money is None and value is not None:
+            money = value.whole
+        if money is not None and -MOST_MONEY < money < MOST_MONEY:
+            cell[_PRICED] += 1
+            cell[_MONEY] += round(money * 1e9)
+        elif hit:
+            cell[_PRICED] += 1  # nothing was asked of the provider
+        if (value := get(Input)) is not None:
+            cell[_INPUT] += value.whole or whole(value) or 0
+        if (value := get(Output)) is not None:
+            cell[_OUTPUT] += value.whole or whole(value) or 0
+        if (value := get(CacheRead)) is not None:
+            cell[_CACHED] += value.whole or whole(value) or 0
+        took = span.end - start
+        if took >= 0:
+            durations.recent.append(took)
+
+
+def _cell(key: _Key, sums: list[int]) -> Cell:
+    provider, model, tier, workflow, currency, user = key
+    return Cell(
+        provider=provider,
+        model=model,
+        tier=tier,
+        workflow=workflow,
+        currency=currency,
+        user=user,
+        calls=sums[_CALLS],
+        errors=sums[_ERRORS],
+        hits=sums[_HITS],
+        priced=sums[_PRICED],
+        cost=sums[_MONEY] * _NANO,
+        input=sums[_INPUT],
+        output=sums[_OUTPUT],
+        cached=sums[_CACHED],
+    )

@@ -1,0 +1,474 @@
+"""Lines of OTLP-JSON files: which files there are, in what order, and every whole line in them.
+
+Reads the segments of a home, a Collector's rotated files, those of other languages, plain or
+gzipped, in blocks, so that no file and no line is ever held in memory as a whole. A line counts
+when its newline is there. What cannot be read is skipped and remembered with file and offset; a
+file that vanishes is normal. What a line means is not known here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Final, Literal
+
+from otel_empathy.core.clock import SYSTEM, Clock
+from otel_empathy.core.errors import WrongType, WrongValue
+from otel_empathy.pipeline.chunk import SIGNALS
+from otel_empathy.pipeline.segments import Name, folder, is_locked
+
+__all__ = ["LONGEST", "File", "Follow", "Paths", "Reader", "Reason", "Scan", "Skip", "Skips"]
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+Progress = Callable[[int, int], None]
+Reason = Literal["torn", "corrupt", "too_long", "unreadable"]
+
+LONGEST: Final = 16 << 20
+_BLOCK: Final = 1 << 20
+_SUFFIXES: Final = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_DAY: Final = 86_400_000_000_000
+_PLACES: Final = 1_000
+_REMEMBERED: Final = 100_000
+_GZIP: Final = 31  # zlib's number for "expect a gzip header"
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A line, or the rest of a file, that could not be read."""
+
+    path: Path
+    offset: int
+    reason: Reason
+
+
+class Skips:
+    """What was skipped, each place once however often its file is read."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.places: list[Skip] = []
+        self._seen: set[Skip] = set()
+
+    def add(self, path: Path, offset: int, reason: Reason) -> None:
+        """Remember a place. Beyond 100,000 places it only counts."""
+        skip = Skip(path, offset, reason)
+        if skip in self._seen:
+            return
+        if len(self._seen) < _REMEMBERED:
+            self._seen.add(skip)
+        if len(self.places) < _PLACES:
+            self.places.append(skip)
+        self.counts[reason] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that may hold OTLP-JSON; `name` is set when it is a segment."""
+
+    path: Path
+    size: int
+    name: Name | None = None
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """Segments come by instance and sequence, other files by their path, behind them."""
+        if self.name is None:
+            return ("~", 0, str(self.path))
+        return (self.name.instance, self.name.seq, str(self.path))
+
+
+class Reader:
+    """The files of one or several places.
+
+    Args:
+        paths: A home, any other folder, a file, or several of them.
+        clock: What tells a file in use from an abandoned one where there are no locks.
+    """
+
+    def __init__(self, paths: Paths, *, clock: Clock = SYSTEM) -> None:
+        single = isinstance(paths, (str, os.PathLike))
+        given = [paths] if single else list(paths)  # type: ignore[arg-type]
+        self.paths = [_path(one) for one in given]
+        if not self.paths:
+            raise WrongValue("no path to read: name a home, a folder or a file")
+        self.clock = clock
+        self.skips = Skips()
+
+    def files(self, signal: str, *, after: int | None = None) -> list[File]:
+        """The files that may hold records of a signal, in the order of reading.
+
+        Args:
+            signal: `traces`, `metrics` or `logs`.
+            after: Leave out segments whose records all ended before this time. A segment holds
+                what ended on the day of its name; a second day allows for clocks that disagree.
+        """
+        if signal not in SIGNALS:
+            raise WrongValue(f"signal {signal!r}: choose one of {', '.join(SIGNALS)}")
+        found = [file for path in self.paths for file in _files(path, signal)]
+        if after is not None:
+            found = [f for f in found if f.name is None or f.name.began_ns + 2 * _DAY > after]
+        return sorted(set(found), key=lambda file: file.order)
+
+    def scan(
+        self, signal: str, *, after: int | None = None, progress: Progress | None = None
+    ) -> Scan:
+        """One pass over the whole lines of a signal's files."""
+        return Scan(self, self.files(signal, after=after), progress)
+
+    def follow(self, signal: str) -> Follow:
+        """What is written to a signal's files from now on."""
+        return Follow(self, signal)
+
+
+def _path(one: object) -> Path:
+    if not isinstance(one, (str, os.PathLike)):
+        raise WrongType(f"path {one!r}: give a home, a folder or a file as str or Path")
+    text = os.fsdecode(one)
+    if "\0" in text or "://" in text:
+        raise WrongValue(f"path {text!r}: only homes, folders and files can be read")
+    # What the user names may be a link; what is found in a folder may not.
+    return Path(os.path.realpath(Path(text).expanduser()))
+
+
+def _files(path: Path, signal: str) -> Iterator[File]:
+    if path.is_dir():
+        home = folder(path, signal)
+        yield from _walk(home if home.parent.is_dir() else path, signal)
+        return
+    try:
+        yield File(path, path.stat().st_size, Name.parse(path.name))
+    except OSError:
+        return  # not there yet, or gone
+
+
+def _walk(top: Path, signal: str) -> Iterator[File]:
+    others = {name for name in SIGNALS if name != signal}
+    waiting = [top]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            continue  # removed or closed to us since it was listed
+        for entry in entries:
+            if _is_folder(entry):
+                # A copy of a home's log keeps its folders: those of other signals are not ours.
+                if entry.name not in others:
+                    waiting.append(Path(entry.path))
+            elif entry.name.endswith(_SUFFIXES):
+                yield from _file(entry)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False  # vanished while we looked
+
+
+def _file(entry: os.DirEntry[str]) -> Iterator[File]:
+    try:
+        if entry.is_file(follow_symlinks=False):
+            size = entry.stat(follow_symlinks=False).st_size
+            yield File(Path(entry.path), size, Name.parse(entry.name))
+    except OSError:
+        return  # vanished while we looked
+
+
+class _Lines:
+    """Gives out whole lines; `path` and `offset` tell where it stands.
+
+    The lines are free of byte order marks and known to be UTF-8. Whoever finds that one makes no
+    sense says so with `reject` or `rescue`.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.path = Path()
+        self.offset = 0
+        self._skips = reader.skips
+        self._clock = reader.clock
+
+    def reject(self, reason: Reason = "corrupt") -> None:
+        """Count the line that was given out last as one that could not be read."""
+        self._skips.add(self.path, self.offset, reason)
+
+    def rescue(self, line: bytes) -> bytes | None:
+        """What is left of a line that made no sense once NULs and blanks around it are gone.
+
+        A crash of the machine can leave a run of NULs where a line was begun; what follows it up
+        to the newline is still a line. The run is counted, an empty line is not.
+        """
+        rest = line.strip(b"\0 \t\r")
+        if rest or b"\0" in line:
+            self.reject()
+        return rest if rest and len(rest) < len(line) else None
+
+    def _whole(self, split: _Split, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        clean_before = True
+        for block in blocks:
+            clean_now = block.isascii()
+            clean = clean_before and clean_now
+            offset, lines = split.feed(block, self._too_long)
+            clean_before = clean_now if lines else clean
+            for line in lines:
+                self.offset = offset
+                offset += len(line) + 1
+                if clean:
+                    yield line
+                elif _is_text(line):
+                    yield line.removeprefix(_BYTE_ORDER_MARK)
+                else:
+                    self.reject()
+
+    def _too_long(self, offset: int) -> None:
+        self.offset = offset
+        self.reject("too_long")
+
+
+class Scan(_Lines):
+    """One pass over the lines of some files, one file after the other."""
+
+    def __init__(self, reader: Reader, files: list[File], progress: Progress | None = None) -> None:
+        super().__init__(reader)
+        self.files = files
+        self._progress = progress
+        self._total = sum(file.size for file in files)
+        self._done = 0
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a record can stand in these files twice.
+
+        Segments of one folder cannot: each is written once, by the process whose records it
+        holds. A Collector's file can, because exporters send again what was not confirmed, and so
+        can files of several folders, of which one may be a copy.
+        """
+        folders = {file.path.parent for file in self.files}
+        return len(folders) > 1 or any(file.name is None for file in self.files)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._done = before = 0
+        for file in self.files:
+            self.path, self.offset = file.path, 0
+            try:
+                yield from self._lines(file)
+            except (FileNotFoundError, _NotRegularError):
+                pass  # retention removed it, or it became something else: neither is a fault
+            except OSError:
+                self.reject("unreadable")
+            before += file.size
+            self._done = before
+            self._report(0)
+
+    def _report(self, size: int) -> None:
+        self._done += size
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total)
+
+    def _lines(self, file: File) -> Iterator[bytes]:
+        with _opened(file.path) as raw:
+            split = _Split()
+            if file.path.suffix == ".gz":
+                yield from self._unpacked(split, raw)
+                return
+            yield from self._whole(split, _blocks(raw, self._report))
+            if not split.pending or is_locked(file.path, clock=self._clock):
+                return  # nothing is left over, or its writer lives and is not done with the line
+            # The writer may have finished the line, and itself, between our last read and now.
+            yield from self._whole(split, _blocks(raw, self._report))
+            if split.pending:
+                self.offset = split.offset
+                self.reject("torn")
+
+    def _unpacked(self, split: _Split, raw: FileIO) -> Iterator[bytes]:
+        faults: list[Reason] = []
+        yield from self._whole(split, _unpack(_blocks(raw, self._report), faults))
+        if split.pending and not faults:
+            faults.append("torn")
+        for reason in faults:
+            self.offset = split.offset
+            self.reject(reason)
+
+
+class Follow(_Lines):
+    """Lines that are added to a signal's files after this object was made.
+
+    Rotation needs no care: files that appear are read from their beginning, one that was renamed
+    goes on where it was, one that was cut short begins again. Gzipped files are left alone, because
+    what they hold was followed before it was packed.
+    """
+
+    def __init__(self, reader: Reader, signal: str) -> None:
+        super().__init__(reader)
+        self._reader = reader
+        self._signal = signal
+        self._known: dict[object, _Split] = {}
+        for file in self._files():
+            split = self._split(file)
+            if split is not None:
+                split.begin(_end_of_lines(file))
+
+    def look(self) -> Iterator[bytes]:
+        """The whole lines that were added since the last look."""
+        for file in self._files():
+            split = self._split(file)
+            if split is None:
+                continue
+            if file.size < split.read:
+                split.begin(0)
+            if file.size == split.read:
+                self._settle(file, split)
+                continue
+            self.path = file.path
+            try:
+                with _opened(file.path) as raw:
+                    raw.seek(split.read)
+                    yield from self._whole(split, _blocks(raw))
+            except (FileNotFoundError, _NotRegularError):
+                continue  # gone since it was listed, which is normal
+            except OSError:
+                self.reject("unreadable")
+
+    def _files(self) -> list[File]:
+        found = self._reader.files(self._signal)
+        return [file for file in found if file.path.suffix != ".gz"]
+
+    def _split(self, file: File) -> _Split | None:
+        key: object = file.path
+        if file.name is None:
+            try:
+                found = file.path.stat()
+            except OSError:
+                return None  # gone since it was listed
+            key = (found.st_dev, found.st_ino)
+        return self._known.setdefault(key, _Split())
+
+    def _settle(self, file: File, split: _Split) -> None:
+        """Count the unfinished line of a segment whose writer is gone."""
+        if split.pending and file.name and not is_locked(file.path, clock=self._clock):
+            self.path, self.offset = file.path, split.offset
+            self.reject("torn")
+
+
+class _Split:
+    """Cuts blocks of one file into lines and keeps what has no newline yet."""
+
+    __slots__ = ("_parts", "_skipping", "offset", "read")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._skipping = False
+        self.offset = 0  # where the line begins that has no newline yet
+        self.read = 0  # how far the file was read
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is a line without its newline."""
+        return self.read > self.offset
+
+    def begin(self, offset: int) -> None:
+        """Go on from another place in the file."""
+        self._parts.clear()
+        self._skipping = False
+        self.offset = self.read = offset
+
+    def feed(self, block: bytes, too_long: Callable[[int], None]) -> tuple[int, list[bytes]]:
+        """The lines that a block completes, and the offset of the first."""
+        lines = block.split(b"\n")
+        rest = lines.pop()
+        self.read += len(block)
+        start = self.offset
+        if lines:
+            self.offset = self.read - len(rest)
+            if self._parts:
+                lines[0] = b"".join((*self._parts, lines[0]))
+                self._parts.clear()
+            if self._skipping or len(lines[0]) > LONGEST:
+                too_long(start)
+                start = self.read - len(block) + block.index(b"\n") + 1
+                del lines[0]
+                self._skipping = False
+        if self.read - self.offset > LONGEST:
+            self._parts.clear()
+            self._skipping = True
+        elif rest:
+            self._parts.append(rest)
+        return start, lines
+
+
+class _NotRegularError(OSError):
+    """What was a file is now a link, a pipe or a folder."""
+
+
+def _opened(path: Path) -> FileIO:
+    """A regular file, opened for reading without following a link or waiting for a pipe."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _NotRegularError from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _NotRegularError
+    return FileIO(fd)
+
+
+def _blocks(raw: FileIO, report: Callable[[int], None] | None = None) -> Iterator[bytes]:
+    while block := raw.read(_BLOCK):
+        yield block
+        if report is not None:
+            report(len(block))
+
+
+def _unpack(blocks: Iterable[bytes], faults: list[Reason]) -> Iterator[bytes]:
+    """The content of gzipped blocks, of one or more members; a damaged end leaves a fault."""
+    unpack = None
+    for block in blocks:
+        rest = block
+        while rest:
+            if unpack is None:
+                unpack = zlib.decompressobj(_GZIP)
+            try:
+                plain = unpack.decompress(rest, _BLOCK)
+            except zlib.error:
+                faults.append("corrupt")
+                return
+            if plain:
+                yield plain
+            rest = unpack.unconsumed_tail
+            if unpack.eof:
+                rest, unpack = unpack.unused_data.lstrip(b"\0"), None
+    if unpack is not None:
+        faults.append("torn")
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _end_of_lines(file: File) -> int:
+    """Where the line begins that is being written at the end of a file, or would begin."""
+    if file.size == 0:
+        return 0
+    try:
+        with _opened(file.path) as raw:
+            raw.seek(file.size - 1)
+            if raw.read(1) == b"\n":
+                return file.size
+            start = max(0, file.size - LONGEST)
+            raw.seek(start)
+            return start + raw.read(file.size - start).rfind(b"\n") + 1
+    except OSError:
+        return file.size  # it vanished; if it comes back, it is looked at again

@@ -1,0 +1,569 @@
+"""`configure()`, `flush()`, `shutdown()`: the only place where the layers meet.
+
+One runtime per process holds the log, the backends and what the sources emit through. A forked
+child gets all of it anew: its own identity, segments, queues and threads, started when first used.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from otel_empathy._version import __version__
+from otel_empathy.core import semconv
+from otel_empathy.core.clock import SYSTEM, Clock
+from otel_empathy.core.errors import SettingError
+from otel_empathy.core.identity import UserHash
+from otel_empathy.core.prices import Prices
+from otel_empathy.core.scrub import Scrubber
+from otel_empathy.core.settings import Settings
+from otel_empathy.emit import safety
+from otel_empathy.emit.live import live
+from otel_empathy.pipeline import environment, retention, segments, self_health, transport
+from otel_empathy.pipeline.backends import Backend, Plan, Sender
+from otel_empathy.pipeline.cursor import Position
+from otel_empathy.pipeline.encode_json import Limits
+from otel_empathy.pipeline.ledger import Balance, Record
+from otel_empathy.pipeline.log import Jsonl, Log, Options
+from otel_empathy.pipeline.memory import Memory
+from otel_empathy.pipeline.otlp import Console, Otlp
+from otel_empathy.pipeline.processor import Sink
+from otel_empathy.pipeline.providers import Providers
+
+__all__ = ["Runtime", "configure", "flush", "runtime", "shutdown"]
+
+_LOGGER = logging.getLogger("otel_empathy")
+_RETAIN_EVERY = 60.0
+_UNHEALTHY_WAIT = 1.0  # seconds that an exit waits for a backend that is known to be in trouble
+
+BackendValue = Otlp | Console | Jsonl | Any
+
+
+class Runtime:
+    """What one `configure()` set up; also a context manager that shuts it down.
+
+    Args:
+        settings: Every setting, decided.
+        backends: Where to ship to.
+        clock: Time.
+    """
+
+    def __init__(
+        self, settings: Settings, backends: Sequence[Otlp | Console | Any], *, clock: Clock = SYSTEM
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.on = not settings.sdk_disabled
+        self.home: Path = settings.home
+        self.instance = str(uuid.uuid4())
+        self.degraded: str | None = None
+        self.log: Log | Memory | None = None
+        self.backends: tuple[Backend, ...] = ()
+        self._plans: tuple[Plan, ...] = ()
+        self._record: Record | None = None
+        self._saved: Counter[str] = Counter()
+        self._retained = float("-inf")
+        self._lock = threading.Lock()
+        self._closed = False
+        if self.on:
+            self._build(backends)
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+    # -- setting up -------------------------------------------------------------------------------
+
+    def _build(self, backends: Sequence[Otlp | Console | Any]) -> None:
+        settings = self.settings
+        self._plans = _plans(backends, settings, self.clock)
+        if settings.log:
+            try:
+                segments.make_home(self.home, unsafe=settings.unsafe_home)
+            except OSError as error:
+                # A home that cannot be written must not stop the program: records wait in memory.
+                self.degraded = str(error)
+                _LOGGER.warning("home %s cannot be used, records wait in memory: %s",
+                                self.home, error)  # fmt: skip
+        scrub = Scrubber()
+        self.scrub = scrub
+        self.hash_user = UserHash(settings.secret_file or self.home / "secret")
+        self.sink = Sink(
+            Limits(scrub=scrub, drop=frozenset() if settings.capture.spans else semconv.CONTENT),
+            {},
+        )
+        self.sink.reborn = self.reborn
+        self.providers = Providers(
+            service=settings.service,
+            sink=self.sink,
+            interval=settings.metric_interval,
+            flush=self.flush,
+        )
+        resource = getattr(self.providers.tracers, "resource", self.providers.resource)
+        self.service = str(
+            settings.service or resource.attributes.get(semconv.SERVICE_NAME) or "unknown"
+        )
+        self._identify()
+        self._open()
+        providers = self.providers
+        live.install(
+            tracer=providers.tracers.get_tracer(
+                semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_GENAI
+            ),
+            meter=providers.meter(semconv.SCOPE, __version__, semconv.SCHEMA_GENAI),
+            logger=providers.loggers.get_logger(
+                semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_GENAI
+            ),
+            capture=settings.capture,
+            emit_event=settings.capture.events
+            if settings.emit_event is None
+            else settings.emit_event,
+            profile=settings.genai_metrics,
+            cost_names=settings.cost_names,
+            propagate=settings.propagate,
+            prices=Prices.bundled(settings.prices),
+            hash_user=self.hash_user,
+            user=settings.user,
+            scrub=scrub,
+            clock=self.clock,
+        )
+        self_health.watch(
+            self, providers.meter(semconv.SCOPE_SDK, __version__, semconv.SCHEMA_SYSTEM)
+        )
+
+    def _identify(self, parent: str | None = None) -> None:
+        """Say who this process is, in the resource of providers that are ours."""
+        providers = self.providers
+        if providers.owns_tracers and providers.owns_meters and providers.owns_loggers:
+            found = providers.tracers.resource.attributes.get(semconv.SERVICE_INSTANCE_ID)
+            if isinstance(found, str) and _is_uuid(found) and found != parent:
+                self.instance = found
+            identity: dict[str, Any] = {
+                semconv.SERVICE_INSTANCE_ID: self.instance,
+                semconv.PROCESS_PID: os.getpid(),
+            }
+            if self.settings.service:
+                identity[semconv.SERVICE_NAME] = self.settings.service
+            self.sink.renew(identity)
+        else:
+            self.sink.renew({})
+
+    def _open(self) -> None:
+        """Make the log and the backends; neither opens a file or starts a thread yet."""
+        settings = self.settings
+        self.backends = tuple(
+            Backend(
+                plan,
+                home=self.home if settings.log else None,
+                records=settings.batch_records,
+                delay=settings.ship_delay,
+                cap=settings.backlog_max_bytes,
+                buffer=settings.buffer_bytes,
+                sync=settings.fsync == 0,
+                clock=self.clock,
+            )
+            for plan in self._plans
+        )
+        if not settings.log:
+            self.log = Memory(self.backends)
+            self.sink.out = self.log
+            return
+        log = Log(
+            self.home,
+            service=self.service,
+            instance=self.instance,
+            options=Options(
+                segment_bytes=settings.segment_bytes,
+                buffer_bytes=settings.buffer_bytes,
+                fsync=settings.fsync,
+                tail=bool(self.backends),
+            ),
+            clock=self.clock,
+            on_rotate=self._retain,
+        )
+        log.listeners = self.backends
+        log.on_open = self._first
+        log.on_tick = self._tick
+        self.log = log
+        self.sink.out = log
+
+    def _first(self) -> None:
+        """The log opens a segment: sign our file of the ledger and start who waits for records."""
+        log = self.log
+        assert isinstance(log, Log)
+        if self._record is None:
+            record = Record(
+                instance=log.instance,
+                service=self.service,
+                pid=os.getpid(),
+                began_ns=self.clock.time_ns(),
+                backends=tuple(plan.name for plan in self._plans),
+            )
+            while not record.open(self.home):
+                record.instance = log.instance = str(uuid.uuid4())
+            self._record = record
+        for backend in self.backends:
+            backend.begin(log)
+        self.providers.reader.begin()
+
+    def _tick(self) -> None:
+        """Keep our file of the ledger in step; drops are rare, so this seldom writes."""
+        record, log = self._record, self.log
+        if record is None or log is None:
+            return
+        dropped, waiting = self._dropped(), log.waiting
+        if dropped == record.dropped and waiting == record.waiting:
+            return
+        record.dropped, record.waiting, record.durability = dropped, waiting, log.durability
+        with safety.guarded("export"):
+            record.save()
+
+    def _retain(self) -> None:
+        now = self.clock.monotonic()
+        if now - self._retained < _RETAIN_EVERY:
+            return
+        self._retained = now
+
+        def run() -> None:
+            with safety.guarded("export"):
+                retention.retain(
+                    self.home,
+                    days=self.settings.retention_days,
+                    max_bytes=self.settings.log_max_bytes,
+                    clock=self.clock,
+                )
+
+        thread = threading.Thread(target=run, name="otel-empathy-retention", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # too late for threads; the next process cleans up
+            self._retained = float("-inf")
+
+    # -- in use -----------------------------------------------------------------------------------
+
+    def flush(self, timeout: float = 3.0) -> bool:
+        """Ship everything that was acknowledged before the call to every healthy backend.
+
+        Returns:
+            Whether that was done within the timeout.
+        """
+        log = self.log
+        if not self.on or log is None or self._closed:
+            return True
+        deadline = self.clock.monotonic() + timeout
+        self.providers.reader.gather(timeout)
+        written = True
+        ends: dict[str, Position] = {}
+        if isinstance(log, Log):
+            written = log.flush(max(0.0, deadline - self.clock.monotonic()))
+            for signal, writer in log.writers.items():
+                if writer.name is not None:
+                    ends[signal] = Position(writer.name.seq, writer.offset)
+        waiting = [b for b in self.backends if b.state == "healthy" and b.begun]
+        for backend in self.backends:
+            backend.hurry()
+        return written and all([backend.settled(ends, deadline) for backend in waiting])
+
+    def ledger(self) -> Balance:
+        """The exact counts of this process."""
+        balance = Balance()
+        log = self.log
+        if log is None:
+            return balance
+        for signal, count in log.counts.items():
+            if count.acked:
+                balance.acked[signal] = count.acked
+        balance.dropped = self._dropped()
+        balance.waiting = log.waiting
+        for backend in self.backends:
+            owed = sum(n for signal, n in balance.acked.items() if signal in backend.plan.signals)
+            balance.backends[backend.name] = backend.balance(owed)
+        return balance
+
+    def _dropped(self) -> Counter[str]:
+        dropped = Counter(self.log.dropped) if self.log is not None else Counter()
+        if self.sink.failures:
+            dropped["encode_error"] += self.sink.failures.total()
+        return dropped
+
+    @property
+    def durability(self) -> str:
+        """`sync`, `batched` or `memory`."""
+        return self.log.durability if self.log is not None else "memory"
+
+    # -- ending and forking -----------------------------------------------------------------------
+
+    def shutdown(self, timeout: float = 3.0) -> None:
+        """Ship what can be shipped in time and let go of everything; the rest stays in the log."""
+        global _runtime  # noqa: PLW0603 - one runtime per process
+        with self._lock:
+            if self._closed or not self.on:
+                if _runtime is self:
+                    _runtime = None
+                return
+            self._closed = True
+        begin = self.clock.monotonic()
+        deadline = begin + timeout
+        self.providers.reader.gather(timeout)
+        live.remove()
+        self.providers.leave()
+        log = self.log
+        if isinstance(log, Log):
+            log.flush(max(0.0, deadline - self.clock.monotonic()))
+        for backend in self.backends:
+            patient = backend.state == "healthy"
+            backend.stop(deadline if patient else min(deadline, begin + _UNHEALTHY_WAIT))
+        for backend in self.backends:
+            backend.join()
+        self.sink.out = None
+        if isinstance(log, Log):
+            log.close(max(0.2, deadline - self.clock.monotonic()))
+        self._tick()
+        if self._record is not None:
+            with safety.guarded("export"):
+                self._record.close()
+        atexit.unregister(self.shutdown)
+        if _runtime is self:
+            _runtime = None
+
+    def before_fork(self) -> list[threading.Lock]:
+        """Wait until no thread is just opening a segment, so that a child inherits known files."""
+        held = []
+        if isinstance(self.log, Log):
+            for writer in self.log.writers.values():
+                if writer.io.acquire(timeout=0.05):
+                    held.append(writer.io)
+        return held
+
+    def reborn(self) -> None:
+        """Start anew in a child process: the parent owns what it had."""
+        log, record = self.log, self._record
+        if isinstance(log, Log):
+            log.abandon()
+        for backend in self.backends:
+            backend.abandon()
+        if record is not None and record.fd >= 0:
+            os.close(record.fd)
+        self._record = None
+        self._lock = threading.Lock()
+        self._retained = float("-inf")
+        parent, self.instance = self.instance, str(uuid.uuid4())
+        self.providers.renew()
+        self._identify(parent)
+        self._open()
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            # A multiprocessing child leaves by os._exit after its finalizers, and forgets those it
+            # inherited; this runs after it has forgotten.
+            util.register_after_fork(self, Runtime._finalize)
+
+    def _finalize(self) -> None:
+        from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is in use
+
+        Finalize(None, self.shutdown, exitpriority=0)
+
+
+_runtime: Runtime | None = None
+_hooked = False
+_held: list[threading.Lock] = []
+
+
+def configure(
+    *,
+    service: str | None = None,
+    home: str | Path | None = None,
+    backends: Iterable[BackendValue] | None = None,
+    log: bool | Jsonl = True,
+    capture: Any = None,
+    host: bool | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Runtime:
+    """Switch telemetry on: into the log, and from there to the backends.
+
+        with otel_empathy.configure(service="shop", backends=[Otlp("http://localhost:4318")]):
+            main()
+
+    Args:
+        service: Name of the service.
+        home: Folder of the log.
+        backends: Where to ship to; None takes what the standard variables name.
+        log: Whether there is a log, or how it is kept.
+        capture: Where message content may go.
+        host: Whether gauges of the machine are observed.
+        settings: Any other row of the settings table, by name.
+
+    Raises:
+        SettingError: A value cannot be used; nothing was changed.
+    """
+    global _runtime  # noqa: PLW0603 - one runtime per process
+    arguments: dict[str, Any] = dict(settings or {})
+    arguments.update({"service": service, "home": home, "capture": capture, "host": host})
+    given = list(backends) if backends is not None else None
+    jsonl = [log] if isinstance(log, Jsonl) else []
+    jsonl += [one for one in given or () if isinstance(one, Jsonl)]
+    for value in jsonl:
+        arguments.update(
+            fsync="never" if value.fsync is None else value.fsync,
+            log_max_bytes=value.keep,
+            retention_days=value.days,
+        )
+        arguments["home"] = value.home or arguments["home"]
+    if log is False and not jsonl:
+        arguments["log"] = False
+    decided = Settings.load(**arguments)
+    if given is None:
+        chosen: list[Any] = list(environment.from_environment(decided.environ))
+        console = environment.console_from_environment(decided.environ)
+        chosen += [console] if console is not None else []
+    else:
+        chosen = [_checked(one) for one in given if not isinstance(one, Jsonl)]
+    if _runtime is not None:
+        warnings.warn(
+            "configure() was called again: the new settings replace the earlier ones",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        _runtime.shutdown()
+    made = Runtime(decided, chosen)
+    _runtime = made
+    if made.on:
+        atexit.register(made.shutdown)
+        _hook(made)
+    return made
+
+
+def runtime() -> Runtime | None:
+    """The runtime of this process, or None before `configure()` and after `shutdown()`."""
+    return _runtime
+
+
+def flush(timeout: float = 3.0) -> bool:
+    """Ship everything that was acknowledged before the call; True when unconfigured."""
+    return _runtime.flush(timeout) if _runtime is not None else True
+
+
+def shutdown(timeout: float = 3.0) -> None:
+    """End telemetry; a program that just ends needs no call."""
+    if _runtime is not None:
+        _runtime.shutdown(timeout)
+
+
+def _plans(
+    backends: Sequence[Otlp | Console | Any], settings: Settings, clock: Clock
+) -> tuple[Plan, ...]:
+    plans: list[Plan] = []
+    for one in backends:
+        if isinstance(one, (Otlp, Console)):
+            value = environment.resolve(one, settings.environ) if isinstance(one, Otlp) else one
+            plan = Plan(
+                name=value.name or "otlp",
+                connect=_connector(value, clock),
+                signals=tuple(value.signals),
+                start=getattr(value, "start", "now"),
+                delta=getattr(value, "temporality", None) in {"delta", "lowmemory"},
+                timeout=getattr(value, "timeout", None) or 10.0,
+                component=_component(value),
+            )
+        else:
+            plan = Plan(name=str(getattr(one, "name", type(one).__name__)), connect=_itself(one))
+        if any(other.name == plan.name for other in plans):
+            raise SettingError(
+                f"backends: two are named {plan.name!r}; give one of them another name="
+            )
+        plans.append(plan)
+    return tuple(plans)
+
+
+def _component(value: Otlp | Console) -> str:
+    """What the conventions call an exporter of this kind."""
+    if isinstance(value, Console):
+        return "console_exporter"
+    return {"grpc": "otlp_grpc_exporter", "http/json": "otlp_http_json_exporter"}.get(
+        value.protocol or "", "otlp_http_exporter"
+    )
+
+
+def _connector(value: Otlp | Console, clock: Clock) -> Any:
+    def connect() -> Sender:
+        return transport.connect(value, clock)
+
+    return connect
+
+
+def _itself(sender: Any) -> Any:
+    def connect() -> Sender:
+        made: Sender = sender
+        return made
+
+    return connect
+
+
+def _checked(one: Any) -> Any:
+    if isinstance(one, (Otlp, Console)):
+        return one
+    if callable(getattr(one, "send", None)) and callable(getattr(one, "close", None)):
+        return one
+    raise _NoBackend(
+        f"backends: {one!r} is no backend; give Otlp(…), Console(…), Jsonl(…) or an object with "
+        "send(signal, chunks, deadline) and close()"
+    )
+
+
+class _NoBackend(SettingError, TypeError):
+    """An object was given as a backend that cannot be one."""
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _hook(made: Runtime) -> None:
+    """Follow forks, once per process; registered after the SDK's own hooks, which run first."""
+    global _hooked  # noqa: PLW0603 - hooks cannot be taken back
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, made.shutdown, exitpriority=0)
+    if _hooked or not hasattr(os, "register_at_fork"):
+        return
+    _hooked = True
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    )
+
+
+def _before_fork() -> None:
+    if _runtime is not None and _runtime.on:
+        _held.extend(_runtime.before_fork())
+
+
+def _after_in_parent() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _after_in_child() -> None:
+    _held.clear()
+    if _runtime is not None and _runtime.on:
+        with safety.guarded("callback"):
+            _runtime.reborn()

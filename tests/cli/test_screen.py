@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import json
+from decimal import Decimal
+
+import pytest
+
+from otel_empathy.cli.screen import Column, Screen, clean, json_line
+
+NASTY = [
+    "line\nbreak",
+    "car\rriage",
+    "esc \x1b[31mred\x1b[0m",
+    "osc \x1b]0;title\x07 end",
+    "osc8 \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\",
+    "c1 \x9b31m csi",
+    "sep\u2028\u2029arated",
+    "bidi \u202egnp.exe\u2066",
+    "mark \u200e\u200f\u061c",
+    "bell\x07 null\x00",
+    "tag \U000e0041",
+    "half \ud800",
+    "bom \ufeff",
+]
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("name", NASTY)
+def test_a_name_from_outside_is_one_harmless_line(name: str) -> None:
+    shown = clean(name)
+    assert shown.isprintable() or shown.replace(" ", "").isprintable()
+    assert not set(shown) & set("\x1b\x9b\x07\x00\n\r\u2028\u2029\u202e\u2066\u200e\u200f\u061c\ufeff")
+    shown.encode()
+
+
+def test_an_escape_sequence_goes_as_a_whole() -> None:
+    assert clean("a \x1b[31mred\x1b[0m b \x1b]0;title\x07c") == "a red b c"
+
+
+def test_ordinary_text_of_any_language_stays() -> None:
+    assert clean("Café 東京 👩‍💻 שלום") == "Café 東京 👩‍💻 שלום"
+
+
+def test_a_long_name_is_cut_with_an_ellipsis() -> None:
+    assert clean("abcdef", limit=4) == "abc…"
+    assert clean("abcd", limit=4) == "abcd"
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("name", NASTY)
+def test_a_json_line_is_harmless_and_loses_nothing(name: str) -> None:
+    line = json_line({"name": name})
+    assert line.isprintable()
+    line.encode()
+    assert json.loads(line) == {"name": name}
+
+
+def test_a_json_line_holds_numbers_and_absent_values() -> None:
+    assert json_line({"cost": Decimal("0.25"), "tokens": None}) == '{"cost":0.25,"tokens":null}'
+
+
+@pytest.mark.fault("C3")
+def test_markup_in_a_cell_is_text() -> None:
+    out = io.StringIO()
+    Screen(as_json=False, out=out, width=80).table(
+        (Column("name"), Column("n", right=True)), [("[red]x[/red] :smile: [/]", "1")]
+    )
+    assert "[red]x[/red] :smile: [/]" in out.getvalue()
+
+
+def test_a_table_fits_its_terminal() -> None:
+    out = io.StringIO()
+    Screen(as_json=False, out=out, width=40).table(
+        (Column("name", grow=True), Column("n", right=True)), [("x" * 100, "12,345")]
+    )
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert any("…" in line and "12,345" in line for line in lines)
+
+
+def test_a_stream_that_is_no_terminal_gets_json() -> None:
+    assert not Screen(out=io.StringIO()).people
+    assert Screen(as_json=False, out=io.StringIO()).people
+
+
+def test_notes_go_to_the_other_stream_in_one_line() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    Screen(out=out, err=err).note("first\nsecond \x1b[31m")
+    assert out.getvalue() == ""
+    assert err.getvalue() == "first second \n"

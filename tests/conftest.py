@@ -1,0 +1,70 @@
+"""Rules for every test: tools that must be there, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import services
+
+    required = os.environ.get("OTEL_EMPATHY_TOOLS_REQUIRED") == "1"
+    for item in items:
+        for mark in item.iter_markers("tool"):
+            name = mark.args[0]
+            if services.tool_path(name) is not None:
+                continue
+            if required and not services.excused(name):
+                item.add_marker(pytest.mark.usefixtures("_missing_tool"))
+            else:
+                item.add_marker(pytest.mark.skip(reason=f"{name} is missing: run `make tools`"))
+
+
+@pytest.fixture
+def _missing_tool(request: pytest.FixtureRequest) -> None:
+    names = [mark.args[0] for mark in request.node.iter_markers("tool")]
+    pytest.fail(f"missing: {', '.join(names)}; bring it with `make tools`")
+
+
+@pytest.fixture(autouse=True)
+def _no_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees no telemetry configuration but its own."""
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "EMPATHY_")) and name != "OTEL_EMPATHY_TOOLS_REQUIRED":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """No thread of ours and no open file outlives its test."""
+    before = _open_files()
+    yield
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        ours = [t.name for t in threading.enumerate() if t.name.startswith("otel-empathy")]
+        files = _open_files() - before
+        if not ours and not files:
+            return
+        threading.Event().wait(0.02)
+    assert not ours, f"threads left behind: {ours}"
+    assert not files, f"files left open: {files}"
+
+
+def _open_files() -> set[str]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        if "/otlp/" in target or "/cursors/" in target or "/ledger/" in target:
+            found.add(target)
+    return found

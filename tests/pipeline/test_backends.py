@@ -1,0 +1,441 @@
+"""The shipper, step by step: which records were sent, where the cursor stands, what was counted.
+
+The sender is a script here because each row needs one exact answer at one exact moment; real
+senders against real sockets are in test_transport.py and in tests/flows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from otel_empathy.pipeline import ledger, segments
+from otel_empathy.pipeline.backends import Backend, Plan, aside
+from otel_empathy.pipeline.chunk import Chunk, Signal
+from otel_empathy.pipeline.cursor import Cursor, all_cursors, cursor_folder
+from otel_empathy.pipeline.log import Log, Options
+from otel_empathy.pipeline.outcome import Outcome
+from otel_empathy.testing import ManualClock
+
+RESOURCE = b'"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"t"}}]}'
+SCOPE = b'"scope":{"name":"s"}'
+OK = Outcome("ok")
+
+
+class Script:
+    """A sender that answers by rule and remembers what it took."""
+
+    def __init__(self, answer: Callable[[list[int]], Outcome] = lambda _: OK) -> None:
+        self.answer = answer
+        self.requests: list[list[int]] = []
+        self.taken: list[int] = []
+        self.closed = False
+
+    def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
+        names = [
+            int(found)
+            for chunk in chunks
+            for found in re.findall(rb'"traceId":"0*(\d+)"', chunk.body)
+        ]
+        self.requests.append(names)
+        outcome = self.answer(names)
+        if outcome.kind == "ok":
+            self.taken += names
+        return outcome
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """One home, one log, one backend that is stepped by hand."""
+
+    def __init__(self, home: Path, *, records: int = 512, segment_bytes: int = 10_000_000) -> None:
+        self.home = home
+        self.clock = ManualClock()
+        self.records = records
+        segments.make_home(home)
+        self.number = 0
+        self.options = Options(tail=True, segment_bytes=segment_bytes)
+        self.log = Log(
+            home, service="t", instance="a" * 16, options=self.options, clock=self.clock
+        )
+        self.made: list[Backend] = []
+
+    def put(self, count: int, log: Log | None = None) -> None:
+        for _ in range(count):
+            self.number += 1
+            body = b'{"traceId":"%032d","spanId":"%016x"}' % (self.number, self.number)
+            (log or self.log).append("traces", RESOURCE, SCOPE, body, 1)
+
+    def backend(
+        self, sender: Script, *, name: str = "b", start: str = "now", cap: int = 512 << 20,
+        log: Log | None = None,
+    ) -> Backend:  # fmt: skip
+        backend = Backend(
+            Plan(name=name, connect=lambda: sender, signals=("traces",), start=start),
+            home=self.home, records=self.records, cap=cap, clock=self.clock, jitter=lambda: 1.0,
+        )  # fmt: skip
+        backend._log = log or self.log
+        assert backend._prepare()
+        self.made.append(backend)
+        return backend
+
+    def close(self) -> None:
+        for backend in self.made:
+            backend.abandon()
+        self.log.close(1)
+
+
+@pytest.fixture
+def bench(empathy_home: Path):
+    made = Bench(empathy_home)
+    yield made
+    made.close()
+
+
+def run(backend: Backend, passes: int = 20) -> None:
+    for _ in range(passes):
+        backend._adopt()
+        if not backend._pass():
+            return
+
+
+def settled(backend: Backend, acked: int) -> tuple[int, int, dict[str, int]]:
+    row = backend.balance(acked)
+    assert row.acked == row.shipped + row.pending + row.dropped.total()
+    return row.shipped, row.pending, dict(row.dropped)
+
+
+def test_records_are_sent_in_order_and_the_cursor_follows(bench: Bench) -> None:
+    sender = Script()
+    backend = bench.backend(sender)
+    bench.put(3)
+    run(backend)
+    bench.put(2)
+    run(backend)
+    assert sender.taken == [1, 2, 3, 4, 5]
+    cursor = Cursor.load(bench.home, "b", "aaaaaaaa")
+    assert (cursor.positions["traces"].records, cursor.shipped) == (5, 5)
+    assert settled(backend, 5) == (5, 0, {})
+
+
+def test_a_batch_holds_no_more_records_than_asked_for(empathy_home: Path) -> None:
+    bench = Bench(empathy_home, records=2)
+    sender = Script()
+    backend = bench.backend(sender)
+    bench.put(5)
+    run(backend)
+    assert sender.requests == [[1, 2], [3, 4], [5]]
+    bench.close()
+
+
+def test_a_backend_that_is_behind_reads_the_segments(empathy_home: Path) -> None:
+    bench = Bench(empathy_home, segment_bytes=4096)
+    bench.put(200)
+    assert len(segments.listed(empathy_home, "traces")) > 3
+    sender = Script()
+    bench.log.writers["traces"].tail.clear()
+    backend = bench.backend(sender)
+    run(backend)
+    assert sender.taken == list(range(1, 201))
+    bench.put(10)
+    run(backend)
+    assert sender.taken == list(range(1, 211))
+    bench.close()
+
+
+@pytest.mark.fault("N1")
+def test_a_backend_that_is_down_gets_everything_when_it_is_back(bench: Bench) -> None:
+    down = True
+    sender = Script(lambda _: Outcome("retry", error="connection_refused") if down else OK)
+    backend = bench.backend(sender)
+    bench.put(3)
+    run(backend)
+    assert (backend.state, settled(backend, 3)) == ("retrying", (0, 3, {}))
+    bench.put(3)
+    down = False
+    bench.clock.advance(31)
+    run(backend)
+    assert sender.taken == [1, 2, 3, 4, 5, 6]
+    assert (backend.state, settled(backend, 6)) == ("healthy", (6, 0, {}))
+
+
+@pytest.mark.fault("N5")
+def test_no_request_is_sent_inside_the_window_that_the_backend_asked_for(bench: Bench) -> None:
+    sender = Script(lambda _: Outcome("retry", error="429", retry_after=120.0))
+    backend = bench.backend(sender)
+    bench.put(1)
+    run(backend)
+    for _ in range(119):
+        bench.clock.advance(1)
+        run(backend)
+    assert len(sender.requests) == 1
+    bench.clock.advance(1.5)
+    run(backend)
+    assert len(sender.requests) == 2
+
+
+@pytest.mark.fault("N8")
+def test_the_wait_between_tries_grows_and_is_capped(bench: Bench) -> None:
+    times: list[float] = []
+    sender = Script(
+        lambda _: times.append(bench.clock.monotonic()) or Outcome("retry", error="503")  # type: ignore[func-returns-value]
+    )
+    backend = bench.backend(sender)
+    bench.put(1)
+    for _ in range(200):
+        run(backend)
+        bench.clock.advance(1)
+    gaps = [round(b - a) for a, b in zip(times, times[1:], strict=False)]
+    assert gaps[:7] == [1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.fault("N4")
+def test_413_halves_until_it_fits_and_gives_up_only_what_never_fits(bench: Bench) -> None:
+    sender = Script(
+        lambda names: Outcome("split", error="413") if len(names) > 2 or 7 in names else OK
+    )
+    backend = bench.backend(sender)
+    bench.put(10)
+    run(backend, 100)
+    assert sender.taken == [1, 2, 3, 4, 5, 6, 8, 9, 10]
+    assert settled(backend, 10) == (9, 0, {"too_large": 1})
+
+
+@pytest.mark.fault("N4")
+def test_400_finds_the_bad_record_and_keeps_it(bench: Bench) -> None:
+    sender = Script(lambda names: Outcome("refuse", error="400") if 4 in names else OK)
+    backend = bench.backend(sender)
+    bench.put(9)
+    run(backend, 100)
+    assert sender.taken == [1, 2, 3, 5, 6, 7, 8, 9]
+    assert settled(backend, 9) == (8, 0, {"rejected": 1})
+    (kept,) = aside(bench.home, "b")
+    assert json.dumps(kept).count('"traceId"') == 1
+
+
+@pytest.mark.fault("N4")
+def test_401_pauses_the_backend_and_keeps_the_backlog(bench: Bench) -> None:
+    refused = True
+    sender = Script(lambda _: Outcome("pause", error="401") if refused else OK)
+    backend = bench.backend(sender)
+    bench.put(5)
+    run(backend)
+    bench.clock.advance(20)
+    run(backend)
+    assert (len(sender.requests), backend.state) == (1, "paused")
+    refused = False
+    backend.reset()
+    run(backend)
+    assert (sender.taken, backend.state) == ([1, 2, 3, 4, 5], "healthy")
+
+
+@pytest.mark.fault("N4")
+def test_a_partial_success_is_counted_and_not_sent_again(bench: Bench) -> None:
+    sender = Script(lambda _: Outcome("ok", rejected=2))
+    backend = bench.backend(sender)
+    bench.put(5)
+    run(backend)
+    assert len(sender.requests) == 1
+    assert settled(backend, 5) == (3, 0, {"rejected": 2})
+
+
+@pytest.mark.fault("N9")
+def test_poison_is_set_aside_after_five_tries_and_the_rest_goes_on(bench: Bench) -> None:
+    sender = Script(lambda names: Outcome("retry", error="500") if 4 in names else OK)
+    backend = bench.backend(sender)
+    bench.put(8)
+    for _ in range(60):
+        run(backend)
+        bench.clock.advance(30)
+    assert sorted(set(sender.taken)) == [1, 2, 3, 5, 6, 7, 8]
+    assert sum(4 in names for names in sender.requests) >= 5
+    assert settled(backend, 8) == (7, 0, {"poison": 1})
+    bench.put(1)
+    run(backend)
+    assert sender.taken[-1] == 9
+
+
+@pytest.mark.fault("N9")
+def test_a_backend_that_answers_500_to_everything_is_down_and_nothing_is_set_aside(
+    bench: Bench,
+) -> None:
+    broken = True
+    sender = Script(lambda _: Outcome("retry", error="500") if broken else OK)
+    backend = bench.backend(sender)
+    bench.put(8)
+    for _ in range(60):
+        run(backend)
+        bench.clock.advance(30)
+    broken = False
+    bench.clock.advance(31)
+    run(backend)
+    assert sender.taken == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert settled(backend, 8) == (8, 0, {})
+
+
+def test_a_sender_that_raises_is_tried_again(bench: Bench) -> None:
+    def raises(_: list[int]) -> Outcome:
+        raise RuntimeError("broken sender")
+
+    from otel_empathy.emit import safety
+
+    sender = Script(raises)
+    backend = bench.backend(sender)
+    bench.put(1)
+    with safety.swallow():
+        run(backend)
+    assert settled(backend, 1) == (0, 1, {})
+    sender.answer = lambda _: OK
+    bench.clock.advance(2)
+    run(backend)
+    assert sender.taken == [1]
+
+
+@pytest.mark.fault("N7")
+def test_one_backend_that_fails_leaves_the_other_alone(bench: Bench) -> None:
+    bad, good = Script(lambda _: Outcome("retry", error="503")), Script()
+    first, second = bench.backend(bad, name="bad"), bench.backend(good, name="good")
+    bench.put(4)
+    run(first)
+    run(second)
+    assert good.taken == [1, 2, 3, 4]
+    assert settled(first, 4) == (0, 4, {})
+    assert settled(second, 4) == (4, 0, {})
+
+
+def orphan(bench: Bench, instance: str, count: int, backends: tuple[str, ...] = ("b",)) -> None:
+    """What a process leaves that wrote its log and was killed before it shipped."""
+    log = Log(bench.home, service="t", instance=instance, clock=bench.clock)
+    record = ledger.Record(instance=instance, backends=backends)
+    assert record.open(bench.home)
+    bench.put(count, log)
+    log.close(1)
+    record.close()
+
+
+@pytest.mark.fault("S12")
+def test_the_log_of_a_process_that_is_gone_is_shipped_by_another(bench: Bench) -> None:
+    orphan(bench, "b" * 16, 3)
+    orphan(bench, "c" * 16, 3, backends=("other",))
+    sender = Script()
+    backend = bench.backend(sender)
+    run(backend)
+    assert sender.taken == [1, 2, 3]
+    bench.clock.advance(6)
+    run(backend)
+    assert list(backend._claims) == ["aaaaaaaa"]
+
+
+@pytest.mark.fault("S12")
+def test_an_orphan_has_one_adopter_and_another_when_that_one_goes(bench: Bench) -> None:
+    orphan(bench, "b" * 16, 3)
+    slow, fast = Script(lambda _: Outcome("retry", error="503")), Script()
+    second_log = Log(bench.home, service="t", instance="d" * 16, clock=bench.clock)
+    first = bench.backend(slow)
+    run(first)
+    second = bench.backend(fast, log=second_log)
+    run(second)
+    assert fast.taken == []
+    first.abandon()
+    bench.clock.advance(6)
+    run(second)
+    assert fast.taken == [1, 2, 3]
+    second_log.close(1)
+
+
+@pytest.mark.fault("S12")
+def test_the_log_of_a_living_process_is_not_adopted(bench: Bench) -> None:
+    living = ledger.Record(instance="b" * 16, backends=("b",))
+    assert living.open(bench.home)
+    log = Log(bench.home, service="t", instance="b" * 16, clock=bench.clock)
+    bench.put(3, log)
+    sender = Script()
+    backend = bench.backend(sender)
+    run(backend)
+    assert sender.taken == []
+    log.close(1)
+    living.close()
+
+
+@pytest.mark.fault("N10")
+def test_a_new_backend_starts_now_unless_told_to_start_at_the_oldest(bench: Bench) -> None:
+    orphan(bench, "b" * 16, 3, backends=())
+    now, oldest = Script(), Script()
+    run(bench.backend(now, name="now"))
+    run(bench.backend(oldest, name="oldest", start="oldest"))
+    assert now.taken == []
+    assert oldest.taken == [1, 2, 3]
+
+
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"null", b'{"positions":{}}', b"\x00" * 100],
+    ids=["empty", "torn", "null", "no positions", "zeros"],
+)
+def test_a_damaged_cursor_starts_again_and_skips_nothing(bench: Bench, damage: bytes) -> None:
+    first = Script()
+    backend = bench.backend(first)
+    bench.put(3)
+    run(backend)
+    backend.abandon()
+    (cursor_folder(bench.home, "b") / "aaaaaaaa.json").write_bytes(damage)
+    again = Script()
+    backend = bench.backend(again)
+    bench.put(1)
+    run(backend)
+    assert again.taken == [1, 2, 3, 4]
+
+
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize("offset", [10, 10_000_000], ids=["inside a line", "beyond the end"])
+def test_an_offset_that_cannot_be_starts_the_segment_again(bench: Bench, offset: int) -> None:
+    bench.put(3)
+    cursor = Cursor("b", "aaaaaaaa")
+    cursor.positions["traces"].seq = 1
+    cursor.positions["traces"].offset = offset
+    cursor.positions["traces"].records = 2
+    cursor.save(bench.home)
+    sender = Script()
+    backend = bench.backend(sender)
+    run(backend)
+    assert sender.taken == [1, 2, 3]
+    assert Cursor.load(bench.home, "b", "aaaaaaaa").repeats == 2
+
+
+def test_a_backlog_beyond_its_cap_gives_up_the_oldest_and_counts_them(empathy_home: Path) -> None:
+    bench = Bench(empathy_home, segment_bytes=4096)
+    sender = Script(lambda _: Outcome("retry", error="503"))
+    backend = bench.backend(sender, cap=8192)
+    bench.put(200)
+    run(backend)
+    bench.clock.advance(6)
+    run(backend)
+    lost = backend.balance(200).dropped["backlog_cap"]
+    assert 0 < lost < 200
+    sender.answer = lambda _: OK
+    bench.clock.advance(31)
+    run(backend, 300)
+    assert sender.taken == list(range(lost + 1, 201))
+    assert settled(backend, 200) == (200 - lost, 0, {"backlog_cap": lost})
+    bench.close()
+
+
+def test_the_ledger_of_a_home_adds_up_from_what_is_on_disk(bench: Bench) -> None:
+    orphan(bench, "b" * 16, 3)
+    sender = Script(lambda names: OK if max(names) < 6 else Outcome("retry", error="503"))
+    backend = bench.backend(sender)
+    bench.put(2)
+    run(backend)
+    bench.put(4)
+    run(backend)
+    balance = ledger.recompute(bench.home, all_cursors(bench.home))
+    row = balance.backends["b"]
+    assert balance.acked == {"traces": 9}
+    assert (row.acked, row.shipped, row.pending) == (9, 5, 4)
