@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, final
 
 from otel_empathy._version import __version__
 from otel_empathy.core import semconv
@@ -49,6 +49,7 @@ _UNHEALTHY_WAIT = 1.0  # seconds that an exit waits for a backend that is known 
 BackendValue = Otlp | Console | Jsonl | Any
 
 
+@final
 class Runtime:
     """What one `configure()` set up; also a context manager that shuts it down.
 
@@ -93,7 +94,7 @@ class Runtime:
 
     def _build(self, backends: Sequence[Otlp | Console | Any]) -> None:
         settings = self.settings
-        self._plans = _plans(backends, settings, self.clock)
+        self._plans = plans(backends, settings, self.clock)
         if settings.log:
             try:
                 segments.make_home(self.home, unsafe=settings.unsafe_home)
@@ -279,7 +280,8 @@ class Runtime:
         waiting = [b for b in self.backends if b.state == "healthy" and b.begun]
         for backend in self.backends:
             backend.hurry()
-        return written and all([backend.settled(ends, deadline) for backend in waiting])
+        done = [backend.settled(ends, deadline) for backend in waiting]
+        return written and all(done)
 
     def ledger(self) -> Balance:
         """The exact counts of this process."""
@@ -416,8 +418,7 @@ def configure(
     arguments: dict[str, Any] = dict(settings or {})
     arguments.update({"service": service, "home": home, "capture": capture, "host": host})
     given = list(backends) if backends is not None else None
-    jsonl = [log] if isinstance(log, Jsonl) else []
-    jsonl += [one for one in given or () if isinstance(one, Jsonl)]
+    jsonl = [one for one in (log, *(given or ())) if isinstance(one, Jsonl)]
     for value in jsonl:
         arguments.update(
             fsync="never" if value.fsync is None else value.fsync,
@@ -428,12 +429,11 @@ def configure(
     if log is False and not jsonl:
         arguments["log"] = False
     decided = Settings.load(**arguments)
-    if given is None:
-        chosen: list[Any] = list(environment.from_environment(decided.environ))
-        console = environment.console_from_environment(decided.environ)
-        chosen += [console] if console is not None else []
-    else:
-        chosen = [_checked(one) for one in given if not isinstance(one, Jsonl)]
+    chosen = (
+        environment_backends(decided)
+        if given is None
+        else [_checked(one) for one in given if not isinstance(one, Jsonl)]
+    )
     if _runtime is not None:
         warnings.warn(
             "configure() was called again: the new settings replace the earlier ones",
@@ -465,10 +465,22 @@ def shutdown(timeout: float = 3.0) -> None:
         _runtime.shutdown(timeout)
 
 
-def _plans(
+def environment_backends(settings: Settings) -> list[Otlp | Console]:
+    """The backends that the standard variables name."""
+    found: list[Otlp | Console] = list(environment.from_environment(settings.environ))
+    console = environment.console_from_environment(settings.environ)
+    return [*found, console] if console is not None else found
+
+
+def plans(
     backends: Sequence[Otlp | Console | Any], settings: Settings, clock: Clock
 ) -> tuple[Plan, ...]:
-    plans: list[Plan] = []
+    """How each backend is served.
+
+    Raises:
+        SettingError: Two backends have one name.
+    """
+    made: list[Plan] = []
     for one in backends:
         if isinstance(one, (Otlp, Console)):
             value = environment.resolve(one, settings.environ) if isinstance(one, Otlp) else one
@@ -483,12 +495,12 @@ def _plans(
             )
         else:
             plan = Plan(name=str(getattr(one, "name", type(one).__name__)), connect=_itself(one))
-        if any(other.name == plan.name for other in plans):
+        if any(other.name == plan.name for other in made):
             raise SettingError(
                 f"backends: two are named {plan.name!r}; give one of them another name="
             )
-        plans.append(plan)
-    return tuple(plans)
+        made.append(plan)
+    return tuple(made)
 
 
 def _component(value: Otlp | Console) -> str:

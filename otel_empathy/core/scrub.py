@@ -31,13 +31,17 @@ _SHORTEST: Final = 6
 _REMEMBERED: Final = 4096  # clean texts, of at most _SHORT characters
 _SHORT: Final = 128
 _DEPTH: Final = 64
-_LONG_RUN: Final = re.compile(r"[A-Za-z0-9_.:~$/-]{16,}")
+_LONG_RUN: Final = re.compile(r"[a-z0-9_.:~$/-]{16,}")
+_ID: Final = re.compile(r"[0-9a-f-]*")
+# Most literals of tokens have one of these in them: where it is missing, so are they.
+_JOINTS: Final = "_-."
 _MASK: Final = "[scrubbed:"
 
 # -- what follows a name --------------------------------------------------------------------------
 _TIE: Final = re.compile(r"""[\\"'`\]]{0,8}\s{0,4}(?:=>|:=|==?|:)\s{0,4}""")
 _TIE_ARGUMENT: Final = re.compile(r"""(?:[\\"']{1,8},?)?\s{1,4}|[\\"']{1,8},""")
 _TIE_ELEMENT: Final = re.compile(r">(?=[^<>]{1,4096}</)")
+_OPTION: Final = re.compile(r"--[\w-]*$")
 _QUOTE: Final = re.compile(r"""\\{0,15}["'`]""")
 _INSIDE: Final = {
     quote: re.compile(rf"[^{quote}\\]*(?:\\.[^{quote}\\]*)*", re.DOTALL) for quote in "\"'`"
@@ -93,7 +97,7 @@ _KEY_BLOCK: Final = re.compile(
     r"(?:.*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|.*)",
     re.DOTALL,
 )
-_URL_PASSWORD: Final = re.compile(r"""://[^\s/:@"'<>\\]*:([^\s/?#"'<>\\]+)@""")
+_URL_PASSWORD: Final = re.compile(r"""://[^\s/:@"'<>\\\[]*:([^\s/?#"'<>\\]+)@""")
 _URL_TOKEN: Final = re.compile(r"""://([^\s/:@"'<>\\]{16,400})@""")
 _QUERY: Final = re.compile(
     r"[?&;](?:(?:x-amz-(?:signature|credential|security-token)|x-goog-signature"
@@ -115,11 +119,13 @@ _BEARER: Final = re.compile(r"bearer\s{1,4}([\w.~+/=-]{8,})", re.IGNORECASE)
 _BASIC: Final = re.compile(r"basic\s{1,4}([A-Za-z0-9+/_-]{6,}={0,2})", re.IGNORECASE)
 _DIGEST: Final = re.compile(r"""(?:response|cnonce)=[\\"']{0,8}([0-9a-f]{16,128})""", re.IGNORECASE)
 _CURL_USER: Final = re.compile(r"""(?:-u|--user)[ =]["']?[^\s:"']{1,200}:([^\s"']+)""")
-_NETRC: Final = re.compile(r"login\s{1,8}\S{1,200}\s{1,8}password\s{1,8}(\S+)")
+_NETRC: Final = re.compile(
+    r"machine\s{1,8}\S{1,200}\s{1,8}login\s{1,8}\S{1,200}\s{1,8}password\s{1,8}(\S+)"
+)
 _SQL: Final = re.compile(r"""(?:identified\s{1,4}by|password)\s{1,4}'([^']+)'""", re.IGNORECASE)
 _CARD: Final = re.compile(
-    r"[2-6](?<![A-Za-z0-9.].)(?<![0-9A-Fa-f]-.)\d{3}(?:[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}"
-    r"|[ -]?\d{6}[ -]?\d{4,5})(?!\.?[A-Za-z0-9])(?!-[0-9A-Fa-f])"
+    r"[2-6](?:(?<![A-Za-z0-9.].)|(?<=\\[nrt].))(?<![0-9A-Fa-f]-.)\d{3}"
+    r"(?:[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}|[ -]?\d{6}[ -]?\d{4,5})(?!\.?[A-Za-z0-9])(?!-[0-9A-Fa-f])"
 )
 _ISSUER: Final = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}"
@@ -224,14 +230,12 @@ class Scrubber:
         if len(low) != len(text):  # the dotted capital I is the one letter that grows
             low = text.replace("\u0130", "i").lower()
         found: list[_Span] = []
-        runs = _LONG_RUN.findall(low)
+        runs = [run for run in _LONG_RUN.findall(low) if not _ID.fullmatch(run)]
         if runs:
             _tokens(text, "\n".join(runs), found)
-        for anchors, look in _LOOKS:
-            for anchor in anchors:
-                if anchor in low:
-                    look(text, low, found)
-                    break
+        for anchor, look in _LOOKS:
+            if anchor in low:
+                look(text, low, found)
         _cards(text, found)
         for name, shape in self._extra:
             for match in shape.finditer(text):
@@ -251,23 +255,52 @@ def _compiled(name: str, shape: str) -> re.Pattern[str]:
 # -- shapes ---------------------------------------------------------------------------------------
 
 
+def _joint(anchor: str) -> str:
+    return next((joint for joint in _JOINTS if joint in anchor), "")
+
+
+_BY_JOINT: Final = {
+    joint: tuple(
+        (anchor, token) for token in TOKENS for anchor in token.anchors if _joint(anchor) == joint
+    )
+    for joint in ("", *_JOINTS)
+}
+
+
 def _tokens(text: str, runs: str, found: list[_Span]) -> None:
-    for token in TOKENS:
-        for anchor in token.anchors:
+    for joint, rows in _BY_JOINT.items():
+        if joint not in runs:
+            continue
+        for anchor, token in rows:
             if anchor in runs:
                 found.extend(
                     (match.start(), match.end(), token.name)
                     for match in token.shape.finditer(text)
                     if not token.digits or _has_digit(match.group())
                 )
-                break
 
 
-def _shape(name: str, shape: re.Pattern[str], check: Callable[[str], bool] | None = None) -> _Look:
-    """A look for an expression whose first group that matched is the secret."""
+def _starts(text: str, low: str, literal: str, shape: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    at = low.find(literal)
+    while at >= 0:
+        match = shape.match(text, at)
+        if match is not None:
+            yield match
+        at = low.find(literal, at + 1 if match is None else match.end())
 
-    def look(text: str, low: str, found: list[_Span]) -> None:  # noqa: ARG001 - one form for all
-        for match in shape.finditer(text):
+
+def _shape(
+    name: str,
+    shape: re.Pattern[str],
+    check: Callable[[str], bool] | None = None,
+    *,
+    literal: str = "",
+) -> _Look:
+    """A look for an expression of which the last group that matched is the secret."""
+
+    def look(text: str, low: str, found: list[_Span]) -> None:
+        # Where the expression begins with a literal, finding that first is many times faster.
+        for match in _starts(text, low, literal, shape) if literal else shape.finditer(text):
             start, end = match.span(match.lastindex or 0)
             if end == start or text.startswith(_MASK, start):
                 continue
@@ -302,15 +335,10 @@ def _is_basic(text: str) -> bool:
 
 
 def _authorization(text: str, low: str, found: list[_Span]) -> None:
-    at = low.find("authorization")
-    while at >= 0:
-        match = _AUTHORIZATION.match(text, at)
-        if match is not None:
-            start, end = match.span(match.lastindex or 0)
-            if not text.startswith(_MASK, start) and (match.group(1) or _opaque(match.group(2))):
-                found.append((start, end, "authorization"))
-            at = end - 1
-        at = low.find("authorization", at + 1)
+    for match in _starts(text, low, "authorization", _AUTHORIZATION):
+        start, end = match.span(match.lastindex or 0)
+        if not text.startswith(_MASK, start) and (match.group(1) or _opaque(match.group(2))):
+            found.append((start, end, "authorization"))
 
 
 def _cards(text: str, found: list[_Span]) -> None:
@@ -343,9 +371,11 @@ def _named(root: str, pattern: str, name_end: Callable[[str, int], tuple[int, bo
         while at >= 0:
             end, certain = name_end(low, at)
             after = at + 1
-            if end and (tie := _tie(text, low, at, end)) is not None:
+            before = low[max(at - _BEFORE * 2, 0) : at]
+            option = _OPTION.search(before) is not None
+            if end and (tie := _tie(text, end, option=option, element="<" in before)):
                 start, stop = _extent(text, tie)
-                if _is_secret(text[start:stop], certain=certain, quoted=start > tie):
+                if _is_secret(text[start:stop], certain=certain or option, quoted=start > tie):
                     found.append((start, stop, pattern))
                     after = stop
             at = low.find(root, max(after, end))
@@ -353,16 +383,16 @@ def _named(root: str, pattern: str, name_end: Callable[[str, int], tuple[int, bo
     return look
 
 
-def _tie(text: str, low: str, at: int, end: int) -> int | None:
-    """Where the value of a name begins."""
+def _tie(text: str, end: int, *, option: bool, element: bool) -> int:
+    """Where the value of a name begins that ends there; 0 if it has none."""
     match = _TIE.match(text, end)
-    if match is None and "--" in low[max(at - 24, 0) : at]:
+    if match is None and option:
         match = _TIE_ARGUMENT.match(text, end)
         if match is not None and text[match.end() : match.end() + 1] == "-":
-            return None  # the next option
-    if match is None and "<" in low[max(at - 24, 0) : at]:
+            return 0  # the next option
+    if match is None and element:
         match = _TIE_ELEMENT.match(text, end)
-    return None if match is None else match.end()
+    return 0 if match is None else match.end()
 
 
 def _extent(text: str, at: int) -> tuple[int, int]:
@@ -390,9 +420,9 @@ def _extent(text: str, at: int) -> tuple[int, int]:
 
 
 def _is_secret(value: str, *, certain: bool, quoted: bool) -> bool:
-    if not value or value.startswith(_MASK) or value.lower() in _HINTS:
+    if not value or value.startswith(_MASK) or value.lower().partition("[")[0] in _HINTS:
         return False
-    if _PLACEHOLDER.fullmatch(value):
+    if _PLACEHOLDER.fullmatch(value) is not None:
         return False
     if certain:
         return True
@@ -447,23 +477,24 @@ def _can_be_secret(value: Any) -> bool:
 
 
 # What must be in the lower-case text -> who looks then.
-_LOOKS: Final[tuple[tuple[tuple[str, ...], _Look], ...]] = (
-    (("-----begin",), _shape("private-key", _KEY_BLOCK)),
-    (("authorization",), _authorization),
-    (("bearer",), _shape("bearer", _BEARER, _opaque)),
-    (("basic",), _shape("basic", _BASIC, _is_basic)),
-    (("digest",), _shape("digest", _DIGEST)),
-    (("cookie",), _shape("cookie", _COOKIE)),
-    (("@",), _shape("url-password", _URL_PASSWORD)),
-    (("@",), _shape("url-token", _URL_TOKEN, _has_digit)),
-    (("?", "&"), _shape("query", _QUERY)),
-    (("pass",), _named("pass", "password", _pass_end)),
-    (("pwd",), _named("pwd", "password", _pwd_end)),
-    (("secret",), _named("secret", "secret", _secret_end)),
-    (("token",), _named("token", "token", _token_end)),
-    (("key",), _named("key", "key", _key_end)),
-    (("credential",), _named("credential", "credential", _credential_end)),
-    (("curl",), _shape("curl-user", _CURL_USER)),
-    (("login",), _shape("netrc", _NETRC)),
-    (("identified", "password"), _shape("sql", _SQL)),
+_LOOKS: Final[tuple[tuple[str, _Look], ...]] = (
+    ("-----begin", _shape("private-key", _KEY_BLOCK, literal="-----begin")),
+    ("authorization", _authorization),
+    ("bearer", _shape("bearer", _BEARER, _opaque, literal="bearer")),
+    ("basic", _shape("basic", _BASIC, _is_basic, literal="basic")),
+    ("digest", _shape("digest", _DIGEST)),
+    ("cookie", _shape("cookie", _COOKIE, literal="cookie")),
+    ("@", _shape("url-password", _URL_PASSWORD)),
+    ("@", _shape("url-token", _URL_TOKEN, _has_digit)),
+    ("=", _shape("query", _QUERY)),
+    ("pass", _named("pass", "password", _pass_end)),
+    ("pwd", _named("pwd", "password", _pwd_end)),
+    ("secret", _named("secret", "secret", _secret_end)),
+    ("token", _named("token", "token", _token_end)),
+    ("key", _named("key", "key", _key_end)),
+    ("credential", _named("credential", "credential", _credential_end)),
+    ("curl", _shape("curl-user", _CURL_USER)),
+    ("machine", _shape("netrc", _NETRC, literal="machine")),
+    ("identified", _shape("sql", _SQL, literal="identified")),
+    ("password '", _shape("sql", _SQL, literal="password '")),
 )

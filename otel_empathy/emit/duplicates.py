@@ -106,6 +106,13 @@ def place(key: str, *, capture: bool) -> Any:
 def publish(data: Any, call: Call, attributes: Mapping[str, Any]) -> None:
     """Hand over what an inner call knows; the newest word wins."""
     tokens = _counts(call.tokens)
+    if call.amount is not None:
+        attributes = {
+            **attributes,
+            semconv.COST_AMOUNT: float(call.amount),
+            semconv.COST_CURRENCY: call.currency,
+            semconv.COST_SOURCE: "provider",
+        }
     if isinstance(data, Merged):
         data.attributes.update((k, v) for k, v in attributes.items() if k not in _OWN)
         data.content.update(call.content)
@@ -141,17 +148,22 @@ def enrich(call: Call, data: Any) -> dict[str, Any]:
         if call.take is not None:
             given = {key: getattr(data, _field(key), None) for key in _MESSAGES}
             content = {key: call.take(key, value) for key, value in given.items() if value}
-    call.provider = call.provider or known.pop(semconv.PROVIDER, None)
-    call.model = call.model or known.pop(semconv.REQUEST_MODEL, None)
-    call.response_model = call.response_model or known.pop(semconv.RESPONSE_MODEL, None)
-    call.response_id = call.response_id or known.pop(semconv.RESPONSE_ID, None)
+    provider, model = known.pop(semconv.PROVIDER, None), known.pop(semconv.REQUEST_MODEL, None)
+    call.provider, call.model = call.provider or provider, call.model or model
+    answered, id_ = known.pop(semconv.RESPONSE_MODEL, None), known.pop(semconv.RESPONSE_ID, None)
+    call.response_model, call.response_id = call.response_model or answered, call.response_id or id_
+    name, version = known.pop(semconv.PROMPT_NAME, None), known.pop(semconv.PROMPT_VERSION, None)
+    if call.prompt_name is None and name is not None:
+        call.prompt_name, call.prompt_version = name, version
     reasons = known.pop(semconv.FINISH_REASONS, None)
     if call.finish is None and reasons:
         call.finish = tuple(reasons)
-    if call.amount is None and known.get(semconv.COST_SOURCE) == "provider":
-        call.cost(known.pop(semconv.COST_AMOUNT), known.pop(semconv.COST_CURRENCY, "USD"))
+    amount, currency = known.pop(semconv.COST_AMOUNT, None), known.pop(semconv.COST_CURRENCY, "USD")
+    if call.amount is None and known.pop(semconv.COST_SOURCE, None) == "provider":
+        call.cost(amount, currency)
     if tokens:
-        call.source = call.source or source or "provider"
+        if call.tokens is None:
+            call.source = source or "provider"
         call.tokens = Usage(**{**tokens, **_counts(call.tokens)})
     if content:
         call.content = {**content, **call.content}

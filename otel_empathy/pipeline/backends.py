@@ -30,7 +30,7 @@ from otel_empathy.pipeline.log import Log
 from otel_empathy.pipeline.outcome import Outcome
 from otel_empathy.pipeline.source import Disk, Own, Queue, Source
 
-__all__ = ["Backend", "Plan", "Sender"]
+__all__ = ["Backend", "Plan", "Sender", "Shipment", "aside", "ship"]
 
 _LOGGER = logging.getLogger("otel_empathy")
 _SUPPRESS = "suppress_instrumentation"
@@ -274,6 +274,26 @@ class Backend:
             row.shipped += cursor.shipped
             row.dropped.update(cursor.dropped)
         return row
+
+    def once(self, deadline: float) -> None:
+        """Ship, in this thread, what is owed of processes that are gone; trouble ends it."""
+        assert self.home is not None
+        self._sender = self.plan.connect()
+        token = otel_context.attach(otel_context.set_value(_SUPPRESS, True))
+        try:
+            register(self.home, self.name, self.clock.time_ns())
+            if self.plan.start == "oldest":
+                self._owe_all(self.home)
+            self._adopt()
+            while self.clock.monotonic() < deadline and self._pass():
+                if self.state != "healthy":
+                    break
+            self._release()
+        finally:
+            otel_context.detach(token)
+            self._sender.close()
+            for claim in self._claims.values():
+                claim.free()
 
     # -- the worker -------------------------------------------------------------------------------
 
@@ -674,3 +694,48 @@ def aside(home: Path, backend: str) -> list[dict[str, Any]]:
     for path in sorted((cursor_folder(home, backend) / "aside").glob("*.jsonl")):
         found += [orjson.loads(line) for line in path.read_bytes().splitlines()]
     return found
+
+
+@dataclass(slots=True)
+class Shipment:
+    """What shipping by hand did for one backend."""
+
+    backend: str
+    state: str
+    shipped: int
+    dropped: Counter[str]
+    error: str | None = None
+    message: str | None = None
+
+
+def ship(
+    home: Path,
+    plans: Sequence[Plan],
+    *,
+    timeout: float = 60.0,
+    records: int = 512,
+    clock: Clock = SYSTEM,
+) -> list[Shipment]:
+    """Send what processes that are gone left for these backends, until done or out of time.
+
+    Args:
+        home: The home whose log is shipped.
+        plans: The backends.
+        timeout: Seconds for all of them.
+        records: Records per request.
+        clock: Time.
+    """
+    deadline = clock.monotonic() + timeout
+    done = []
+    for plan in plans:
+        backend = Backend(plan, home=home, records=records, clock=clock)
+        backend.once(deadline)
+        shipped = sum(n for (_, reason), n in backend.exported.items() if not reason)
+        dropped: Counter[str] = Counter()
+        for (_, reason), count in backend.exported.items():
+            if reason:
+                dropped[reason] += count
+        done.append(
+            Shipment(plan.name, backend.state, shipped, +dropped, backend.error, backend.message)
+        )
+    return done

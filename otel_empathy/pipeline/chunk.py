@@ -108,7 +108,7 @@ def count_records(signal: Signal, found: list[dict[str, Any]]) -> int:
     """How many records these parsed objects are; for metrics, how many data points."""
     if signal.name != "metrics":
         return len(found)
-    return sum(len(points) for metric in found for _, points in _points(metric))
+    return sum(len(points) for metric in found for points in _points(metric))
 
 
 def split(chunks: Iterable[Chunk], n: int) -> tuple[list[Chunk], list[Chunk]]:
@@ -226,12 +226,11 @@ def _dict(value: object, name: str) -> dict[str, Any]:
     return value
 
 
-def _points(metric: dict[str, Any]) -> Iterable[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Each data object of a metric with its data points."""
+def _points(metric: dict[str, Any]) -> Iterable[list[dict[str, Any]]]:
+    """The data points of a metric, of whatever kind it is."""
     for name in _POINT_LISTS:
         if metric.get(name) is not None:
-            data = _dict(metric[name], name)
-            yield data, _dicts(data.get("dataPoints"), "dataPoints")
+            yield _dicts(_dict(metric[name], name).get("dataPoints"), "dataPoints")
 
 
 def _divided(chunk: Chunk, n: int) -> tuple[Chunk, Chunk]:
@@ -255,8 +254,9 @@ def _divided(chunk: Chunk, n: int) -> tuple[Chunk, Chunk]:
 def _with_points(metric: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     found = dict(metric)
     for name in _POINT_LISTS:
-        if metric.get(name):
-            found[name] = {**metric[name], "dataPoints": metric[name]["dataPoints"][start:stop]}
+        if metric.get(name) is not None:
+            points = metric[name].get("dataPoints") or []
+            found[name] = {**metric[name], "dataPoints": points[start:stop]}
     return found
 
 

@@ -139,11 +139,11 @@ def of_http(status: int, headers: Message, body: bytes, *, sent: int, now_ns: in
         now_ns: The wall clock, for a `Retry-After` that is a date.
     """
     kind = HTTP.get(str(status)) or HTTP.get(f"{status // 100}xx", "retry")
-    as_json = "json" in (headers.get("Content-Type") or "").lower()
+    content_type = (headers.get("Content-Type") or "").lower()
     if kind == "ok":
-        rejected, message = partial_success(body, as_json=as_json)
+        rejected, message = partial_success(body, as_json="json" in content_type)
         return Outcome("ok", rejected=min(rejected, sent), message=message)
-    message = _status_message(body, as_json=as_json)
+    message = _status_message(body, content_type)
     if status // 100 == 3:  # noqa: PLR2004 - the class of redirects
         message = printable(f"redirected to {headers.get('Location')}, which is not followed")
     return Outcome(
@@ -225,15 +225,16 @@ def partial_success(body: bytes, *, as_json: bool) -> tuple[int, str | None]:
         return 0, None
 
 
-def _status_message(body: bytes, *, as_json: bool) -> str | None:
+def _status_message(body: bytes, content_type: str) -> str | None:
     """The sentence in a `google.rpc.Status`, or the beginning of whatever was said instead."""
     try:
-        if as_json:
+        if "json" in content_type:
             return printable(json.loads(body)["message"])
-        words = _bytes(dict(_fields(body)).get(2, b"")).decode("utf-8")
-    except (ValueError, TypeError, KeyError, RecursionError):
-        words = body[: 4 * _MESSAGE_MAX].decode("utf-8", "replace")
-    return printable(words)
+        if "protobuf" in content_type:
+            return printable(_bytes(dict(_fields(body)).get(2, b"")).decode("utf-8"))
+    except (ValueError, TypeError, KeyError, RecursionError):  # then it is shown as it stands
+        pass
+    return printable(body[: 4 * _MESSAGE_MAX].decode("utf-8", "replace"))
 
 
 def retry_delay(trailers: Mapping[str, str | bytes]) -> float | None:

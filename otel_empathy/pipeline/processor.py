@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -24,6 +24,8 @@ from otel_empathy.emit import safety
 from otel_empathy.pipeline import encode_json
 
 __all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
+
+_LINE = 256 * 1024  # half a line of the log, so that resource and scope fit beside it
 
 
 class Appender(Protocol):
@@ -199,7 +201,10 @@ class LogReader(MetricReader):
             self.gather()
 
     def _receive_metrics(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002 - the SDK's signature
+        **_: Any,
     ) -> None:
         sink = self._sink
         out = sink.out
@@ -208,9 +213,8 @@ class LogReader(MetricReader):
         for resource, scope, schema, rows in encode_json.metrics(metrics_data, sink.limits):
             where = sink.resource(resource)
             what = sink.scope(scope) if schema == scope.schema_url else encode_json.scope(scope)
-            for body, points in rows:
-                if points:
-                    out.append("metrics", where, what, body, points)
+            for body, points in _gathered(rows):
+                out.append("metrics", where, what, body, points)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Collect, and ship what is in the log."""
@@ -221,6 +225,27 @@ class LogReader(MetricReader):
         """Stop the thread; it may be inside somebody's callback, so nobody waits for it."""
         self._over.set()
 
-    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+    def shutdown(
+        self,
+        timeout_millis: float = 30_000,  # noqa: ARG002 - the SDK's signature
+        **_: Any,
+    ) -> None:
         """Stop collecting."""
         self.end()
+
+
+def _gathered(rows: list[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+    """The metrics of one scope, in as few records as fit into a line."""
+    bodies: list[bytes] = []
+    size = points = 0
+    for body, count in rows:
+        if not count:
+            continue
+        if bodies and size + len(body) > _LINE:
+            yield b",".join(bodies), points
+            bodies, size, points = [], 0, 0
+        bodies.append(body)
+        size += len(body)
+        points += count
+    if bodies:
+        yield b",".join(bodies), points

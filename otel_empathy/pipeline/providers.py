@@ -8,9 +8,13 @@ were handed out must keep working; what changes is the sink behind them.
 from __future__ import annotations
 
 import logging
+import platform
+import socket
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from opentelemetry import _logs, metrics, trace
@@ -34,13 +38,33 @@ def base_resource(service: str | None) -> Resource:
         semconv.DISTRO_NAME: "otel-empathy",
         semconv.DISTRO_VERSION: __version__,
         semconv.ROLE: "app",
+        semconv.HOST_NAME: socket.gethostname(),
+        semconv.OS_TYPE: sys.platform,
+        semconv.PROCESS_EXECUTABLE_NAME: Path(sys.executable).name,
+        semconv.PROCESS_RUNTIME_NAME: sys.implementation.name,
+        semconv.PROCESS_RUNTIME_VERSION: platform.python_version(),
     }
+    machine = _machine_id()
+    if machine:
+        attributes[semconv.HOST_ID] = machine
     if service:
         attributes[semconv.SERVICE_NAME] = service
     found = Resource.create(attributes)
     if service and found.attributes.get(semconv.SERVICE_NAME) != service:
         return found.merge(Resource({semconv.SERVICE_NAME: service}))
     return found
+
+
+def _machine_id() -> str | None:
+    """The id of this machine, where the system has one."""
+    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            continue
+        if text:
+            return text
+    return None
 
 
 class _Meters(MeterProvider):

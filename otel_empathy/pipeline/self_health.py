@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -16,7 +17,7 @@ from otel_empathy.core.semconv import Metric
 from otel_empathy.emit import instruments, safety
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS
-from otel_empathy.pipeline.ledger import Count
+from otel_empathy.pipeline.ledger import Count, read_evicted
 
 __all__ = ["Watched", "watch"]
 
@@ -40,137 +41,122 @@ Observe = Callable[[], Iterable[Observation]]
 class Watched(Protocol):
     """What is read of a runtime."""
 
-    @property
-    def log(self) -> Any:
-        """The log, or what stands in for it."""
-        ...
-
-    @property
-    def backends(self) -> tuple[Any, ...]:
-        """The backends."""
-        ...
-
-    @property
-    def sink(self) -> Any:
-        """Where records are encoded."""
-        ...
-
-    @property
-    def scrub(self) -> Any:
-        """The scrubber."""
-        ...
+    log: Any
+    backends: Any
+    sink: Any
+    scrub: Any
 
 
 def watch(runtime: Watched, meter: Meter) -> None:
     """Register every self-health instrument that is read on collection."""
-
-    def offered() -> bool:
-        counts: Iterable[Count] = runtime.log.counts.values() if runtime.log is not None else ()
-        return any(count.offered for count in counts)
-
-    def register(row: Metric, observe: Observe) -> None:
-        def callback(_: CallbackOptions) -> list[Observation]:
-            with safety.guarded("sample"):
-                if offered():
-                    return list(observe())
-            return []
-
+    seen = _Seen(runtime)
+    rows: list[tuple[Metric, Observe]] = [
+        *((row, partial(seen.processed, signal)) for signal, row in _PROCESSED.items()),
+        *((row, partial(seen.exported, signal)) for signal, row in _EXPORTED.items()),
+        (semconv.SPAN_QUEUE_SIZE, seen.queue),
+        (semconv.BACKEND_BACKLOG, seen.backlog),
+        (semconv.BACKEND_STATES, seen.states),
+        (semconv.BACKEND_RETRIES, seen.retries),
+        (semconv.LOG_SIZE, partial(seen.on_disk, lambda found: sum(s.size for s in found))),
+        (semconv.LOG_SEGMENTS, partial(seen.on_disk, len)),
+        (semconv.LOG_EVICTED, seen.evicted),
+        (semconv.SDK_ERRORS, seen.errors),
+        (
+            semconv.SDK_TRUNCATIONS,
+            lambda: _counted(runtime.sink.limits.counters, semconv.SDK_LIMIT),
+        ),
+        (semconv.SDK_OVERFLOWS, lambda: _counted(instruments.overflows, semconv.SDK_INSTRUMENT)),
+        (semconv.SDK_SCRUBS, lambda: _counted(runtime.scrub.hits, semconv.SDK_PATTERN)),
+    ]
+    for row, observe in rows:
         make = getattr(meter, _MAKE[row.kind])
+        callback = partial(seen.report, observe)
         make(row.name, callbacks=[callback], unit=row.unit, description=row.description)
 
-    def processed(signal: str) -> Observe:
-        def observe() -> Iterator[Observation]:
-            count: Count = runtime.log.counts[signal]
-            yield Observation(count.acked, _LOG)
-            dropped = Counter(count.dropped)
-            dropped["encode_error"] += runtime.sink.failures[signal]
-            for reason, lost in dropped.items():
-                if lost:
-                    shown = "already_shutdown" if reason == "shutdown" else reason
-                    yield Observation(lost, {**_LOG, semconv.ERROR_TYPE: shown})
 
-        return observe
+class _Seen:
+    """The present figures of a runtime, as observations."""
 
-    def exported(signal: str) -> Observe:
-        def observe() -> Iterator[Observation]:
-            for backend in runtime.backends:
-                for (one, reason), count in list(backend.exported.items()):
-                    if one == signal and count:
-                        error = {semconv.ERROR_TYPE: reason} if reason else {}
-                        yield Observation(count, {**component(backend), **error})
+    def __init__(self, runtime: Watched) -> None:
+        self._runtime = runtime
 
-        return observe
+    def report(self, observe: Observe, _: CallbackOptions) -> list[Observation]:
+        with safety.guarded("sample"):
+            log = self._runtime.log
+            counts: Iterable[Count] = log.counts.values() if log is not None else ()
+            if any(count.offered for count in counts):
+                return list(observe())
+        return []
 
-    def component(backend: Any) -> dict[str, str]:
-        kind = backend.plan.component
-        return {
-            semconv.COMPONENT_TYPE: kind,
-            semconv.COMPONENT_NAME: f"{kind}/{backend.name}",
-        }
+    def processed(self, signal: str) -> Iterator[Observation]:
+        count: Count = self._runtime.log.counts[signal]
+        yield Observation(count.acked, _LOG)
+        dropped = Counter(count.dropped)
+        dropped["encode_error"] += self._runtime.sink.failures[signal]
+        for reason, lost in dropped.items():
+            if lost:
+                shown = "already_shutdown" if reason == "shutdown" else reason
+                yield Observation(lost, {**_LOG, semconv.ERROR_TYPE: shown})
 
-    for signal, row in _PROCESSED.items():
-        register(row, processed(signal))
-    for signal, row in _EXPORTED.items():
-        register(row, exported(signal))
+    def exported(self, signal: str) -> Iterator[Observation]:
+        for backend in self._runtime.backends:
+            kind = backend.plan.component
+            component = {
+                semconv.COMPONENT_TYPE: kind,
+                semconv.COMPONENT_NAME: f"{kind}/{backend.name}",
+            }
+            for (one, reason), count in list(backend.exported.items()):
+                if one == signal and count:
+                    error = {semconv.ERROR_TYPE: reason} if reason else {}
+                    yield Observation(count, {**component, **error})
 
-    def queue() -> Iterator[Observation]:
-        yield Observation(runtime.log.counts["traces"].waiting, _LOG)
+    def queue(self) -> Iterator[Observation]:
+        yield Observation(self._runtime.log.counts["traces"].waiting, _LOG)
 
-    def backlog() -> Iterator[Observation]:
-        for backend in runtime.backends:
+    def backlog(self) -> Iterator[Observation]:
+        for backend in self._runtime.backends:
             for signal in backend.plan.signals:
-                behind = runtime.log.counts[signal].acked - backend.settled_own[signal]
+                acked = self._runtime.log.counts[signal].acked
                 yield Observation(
-                    max(0, behind),
+                    max(0, acked - backend.settled_own[signal]),
                     {semconv.BACKEND_NAME: backend.name, semconv.LOG_SIGNAL: signal},
                 )
 
-    def states() -> Iterator[Observation]:
-        for backend in runtime.backends:
+    def states(self) -> Iterator[Observation]:
+        for backend in self._runtime.backends:
             for state in _STATES:
                 yield Observation(
                     int(backend.state == state),
                     {semconv.BACKEND_NAME: backend.name, semconv.BACKEND_STATE: state},
                 )
 
-    def retries() -> Iterator[Observation]:
-        for backend in runtime.backends:
+    def retries(self) -> Iterator[Observation]:
+        for backend in self._runtime.backends:
             for error, count in list(backend.retries.items()):
                 yield Observation(
                     count, {semconv.BACKEND_NAME: backend.name, semconv.ERROR_TYPE: error}
                 )
 
-    def on_disk(measure: Callable[[list[segments.Segment]], int]) -> Observe:
-        def observe() -> Iterator[Observation]:
-            home = getattr(runtime.log, "home", None)
-            if home is None:
-                return
-            for signal in SIGNALS:
-                found = segments.listed(home, signal)
-                yield Observation(measure(found), {semconv.LOG_SIGNAL: signal})
+    def on_disk(self, measure: Callable[[list[segments.Segment]], int]) -> Iterator[Observation]:
+        home = getattr(self._runtime.log, "home", None)
+        if home is None:
+            return
+        for signal in SIGNALS:
+            found = segments.listed(home, signal)
+            yield Observation(measure(found), {semconv.LOG_SIGNAL: signal})
 
-        return observe
+    def evicted(self) -> Iterator[Observation]:
+        home = getattr(self._runtime.log, "home", None)
+        if home is not None:
+            yield from _counted(
+                Counter(signal for signal, _ in read_evicted(home)), semconv.LOG_SIGNAL
+            )
 
-    def errors() -> Iterator[Observation]:
+    def errors(self) -> Iterator[Observation]:
         for (site, kind), count in list(safety.errors.items()):
             yield Observation(count, {semconv.SDK_SITE: site, semconv.ERROR_TYPE: kind})
 
-    def counted(counter: Callable[[], Counter[str]], key: str) -> Observe:
-        def observe() -> Iterator[Observation]:
-            for name, count in list(counter().items()):
-                yield Observation(count, {key: name})
 
-        return observe
-
-    register(semconv.SPAN_QUEUE_SIZE, queue)
-    register(semconv.BACKEND_BACKLOG, backlog)
-    register(semconv.BACKEND_STATES, states)
-    register(semconv.BACKEND_RETRIES, retries)
-    register(semconv.LOG_SIZE, on_disk(lambda found: sum(s.size for s in found)))
-    register(semconv.LOG_SEGMENTS, on_disk(len))
-    register(semconv.SDK_ERRORS, errors)
-    register(
-        semconv.SDK_TRUNCATIONS, counted(lambda: runtime.sink.limits.counters, semconv.SDK_LIMIT)
-    )
-    register(semconv.SDK_OVERFLOWS, counted(lambda: instruments.overflows, semconv.SDK_INSTRUMENT))
-    register(semconv.SDK_SCRUBS, counted(lambda: runtime.scrub.hits, semconv.SDK_PATTERN))
+def _counted(counter: Counter[str], key: str) -> Iterator[Observation]:
+    for name, count in list(counter.items()):
+        yield Observation(count, {key: name})

@@ -250,7 +250,7 @@ class Queue:
         after = Position(1, self._taken + len(chunks), position.records + count)
         return Batch(chunks, after, Counter())
 
-    def behind(self, position: Position) -> list[tuple[segments.Segment, int]]:
+    def behind(self, _: Position) -> list[tuple[segments.Segment, int]]:
         """Nothing of it lies on disk."""
         return []
 

@@ -5,13 +5,14 @@ to try again, what to halve and what to set aside is decided by whoever sends. T
 a kept connection that the backend had closed meanwhile, which is replaced within the same request.
 
 OTLP over HTTP lives here, on `http.client`; gRPC and the console have files of their own. A
-transport belongs to the process that made it and serves one batch at a time. Whoever sends has
-suppressed instrumentation in its context, or a patched library would report on the reporting.
+transport serves one batch at a time. Whoever sends has suppressed instrumentation in its context,
+or a patched library would report on the reporting.
 """
 
 from __future__ import annotations
 
 import http.client
+import os
 import ssl
 import threading
 import zlib
@@ -133,9 +134,12 @@ class HttpTransport:
         self._busy: Wire | None = None
         self._sending = threading.Lock()
         self._closed = False
+        self._pid = os.getpid()
 
     def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
         """Posts one batch."""
+        if os.getpid() != self._pid:
+            self._forked()
         with self._sending:
             if self._closed:
                 return Outcome("retry", error="closed")
@@ -175,6 +179,15 @@ class HttpTransport:
                 self._kept.clear()
             finally:
                 self._sending.release()
+
+    def _forked(self) -> None:
+        """Lets go of what belongs to the parent: its connections and a lock that it may hold."""
+        self._pid = os.getpid()
+        self._sending = threading.Lock()
+        self._busy = None
+        for line in self._kept.values():
+            line.close()
+        self._kept.clear()
 
     def _exchange(self, url: str, body: bytes, deadline: float) -> tuple[int, Message, bytes]:
         place = origin(url)

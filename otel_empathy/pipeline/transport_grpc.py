@@ -7,6 +7,7 @@ old one would sit out its own back-off beside that of the sender.
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 from collections.abc import Callable, Sequence
@@ -59,6 +60,7 @@ class GrpcTransport:
         self._channels: dict[tuple[str, str, int], grpc.Channel] = {}
         self._sending = threading.Lock()
         self._closed = False
+        self._pid = os.getpid()
         self._metadata = tuple(
             (name, text)
             for name, text in (otlp.headers or {}).items()
@@ -67,6 +69,8 @@ class GrpcTransport:
 
     def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
         """Calls `Export` with one batch."""
+        if os.getpid() != self._pid:  # the parent may have held the lock as it forked
+            self._pid, self._sending = os.getpid(), threading.Lock()
         with self._sending:
             deadline = min(deadline, self._clock.monotonic() + (self._otlp.timeout or 0))
             try:

@@ -7,7 +7,7 @@ less than 0.1 %. What the sums mean is for the views.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
@@ -16,7 +16,8 @@ from typing import Any, Final
 from otel_empathy.store import calls, wire
 from otel_empathy.store.calls import (
     FAILED, MOST_MONEY, OPERATIONS, Amount, CacheHit, CacheRead, Currency, Decoder, GenaiAmount, GenaiCurrency, Input,
-    Operation, Output, Provider, RequestModel, ResponseModel, Tier, User, Workflow, whole,
+    Operation, Output, Provider, RequestModel, ResponseModel, Tier, User, Workflow, amount,
+    whole,
 )  # fmt: skip
 from otel_empathy.store.reader import Progress, Reader
 from otel_empathy.store.window import Window
@@ -29,10 +30,10 @@ _MOST: Final = 20_000
 _NANO: Final = Decimal("1e-9")
 _EXACT: Final = 50_000
 _BITS: Final = 10  # leading bits of a duration that are kept
-_KINDS: Final = frozenset({
+_KINDS: Final = (
     Operation, Provider, RequestModel, ResponseModel, Tier, Workflow, Currency, GenaiCurrency,
     Amount, GenaiAmount, CacheHit, Input, Output, CacheRead,
-})  # fmt: skip
+)  # fmt: skip
 
 # Places in the list that a cell is while it is added up: attributes would cost a fifth more.
 _CALLS, _ERRORS, _HITS, _PRICED, _MONEY, _INPUT, _OUTPUT, _CACHED = range(8)
@@ -120,21 +121,21 @@ def add_up(
     """Read the calls of a window and add them up."""
     scan = reader.scan("traces", after=window.after, progress=progress)
     seen = calls.Seen() if scan.may_repeat else None
-    kinds = _KINDS | {User} if by_user else _KINDS
-    decode = Decoder(kinds, ids=seen is not None)
+    # The last one is the user, or a second look at the operation where nobody asks for users.
+    decode = Decoder((*_KINDS, User if by_user else Operation), ids=seen is not None)
     sums: dict[_Key, list[int]] = {}
     durations = Durations()
     for groups in wire.decoded(scan, scan, decode):
         for _, spans in groups:
-            _add(spans, kinds, window.bounds, sums, durations, seen)
+            _add(spans, decode.row, window.bounds, sums, durations, seen)
         if len(durations.recent) >= _EXACT:
             durations.classify()
     return Cells([_cell(key, cell) for key, cell in sums.items()], durations)
 
 
-def _add(  # noqa: C901, PLR0912, PLR0914, PLR0915 - see below
+def _add(  # noqa: C901, PLR0914 - see below
     spans: Iterable[Any],
-    kinds: frozenset[Any],
+    row: Callable[[list[Any]], tuple[Any, ...]],
     bounds: tuple[int, int],
     sums: dict[_Key, list[int]],
     durations: Durations,
@@ -143,28 +144,28 @@ def _add(  # noqa: C901, PLR0912, PLR0914, PLR0915 - see below
     """Add spans to the sums.
 
     A report over a million calls spends its time in this loop: hence one function that calls
-    almost none, with each attribute looked up once, and no record made of a span.
+    almost none and makes no record of a span.
     """
     after, until = bounds
-    by_user = User in kinds
     for span in spans:
         start = span.start
         if not after < start <= until:
             continue
-        get = {type(one): one.value for one in span.attributes if type(one) in kinds}.get
-        if (value := get(Operation)) is None or value.text not in OPERATIONS:
+        (
+            operation, provider, model, response_model, tier, workflow, currency, genai_currency,
+            money, genai_money, cache_hit, input_, output, cache_read, user,
+        ) = row(span.attributes)  # fmt: skip
+        if operation.value.text not in OPERATIONS:
             continue
         if seen is not None and seen.before(span.trace_id, span.span_id):
             continue
         key = (
-            None if (value := get(Provider)) is None else value.text,
-            None
-            if (value := get(RequestModel) or get(ResponseModel)) is None
-            else value.text,
-            None if (value := get(Tier)) is None else value.text,
-            None if (value := get(Workflow)) is None else value.text,
-            None if (value := get(Currency) or get(GenaiCurrency)) is None else value.text,
-            value.text if by_user and (value := get(User)) else None,
+            provider.value.text,
+            model.value.text or response_model.value.text,
+            tier.value.text,
+            workflow.value.text,
+            currency.value.text or genai_currency.value.text,
+            None if user is operation else user.value.text,
         )
         cell = sums.get(key)
         if cell is None:
@@ -172,24 +173,21 @@ def _add(  # noqa: C901, PLR0912, PLR0914, PLR0915 - see below
         cell[_CALLS] += 1
         if (status := span.status) is not None and status.code in FAILED:
             cell[_ERRORS] += 1
-        hit = (value := get(CacheHit)) is not None and value.flag is True
-        if hit:
-            cell[_HITS] += 1
-        value = get(Amount) or get(GenaiAmount)
-        money = None if value is None else value.number
-        if money is None and value is not None:
-            money = value.whole
-        if money is not None and -MOST_MONEY < money < MOST_MONEY:
+        cost = money.value.number
+        if cost is None:
+            cost = money.value.whole
+            if cost is None:
+                cost = amount(genai_money.value)
+        if cost is not None and -MOST_MONEY < cost < MOST_MONEY:
             cell[_PRICED] += 1
-            cell[_MONEY] += round(money * 1e9)
-        elif hit:
+            cell[_MONEY] += round(cost * 1e9)
+        elif cache_hit.value.flag is True:
             cell[_PRICED] += 1  # nothing was asked of the provider
-        if (value := get(Input)) is not None:
-            cell[_INPUT] += value.whole or whole(value) or 0
-        if (value := get(Output)) is not None:
-            cell[_OUTPUT] += value.whole or whole(value) or 0
-        if (value := get(CacheRead)) is not None:
-            cell[_CACHED] += value.whole or whole(value) or 0
+        if cache_hit.value.flag is True:
+            cell[_HITS] += 1
+        cell[_INPUT] += input_.value.whole or whole(input_.value) or 0
+        cell[_OUTPUT] += output.value.whole or whole(output.value) or 0
+        cell[_CACHED] += cache_read.value.whole or whole(cache_read.value) or 0
         took = span.end - start
         if took >= 0:
             durations.recent.append(took)

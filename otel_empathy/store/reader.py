@@ -15,14 +15,18 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from io import FileIO
+from functools import partial
+from io import BufferedReader, FileIO, RawIOBase
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.segments import Name, folder, is_locked
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer as WriteableBuffer
 
 __all__ = ["LONGEST", "File", "Follow", "Paths", "Reader", "Reason", "Scan", "Skip", "Skips"]
 
@@ -31,7 +35,8 @@ Progress = Callable[[int, int], None]
 Reason = Literal["torn", "corrupt", "too_long", "unreadable"]
 
 LONGEST: Final = 16 << 20
-_BLOCK: Final = 1 << 20
+_BUFFER: Final = 1 << 18
+_NEWLINE: Final = 10
 _SUFFIXES: Final = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DAY: Final = 86_400_000_000_000
@@ -185,8 +190,8 @@ def _file(entry: os.DirEntry[str]) -> Iterator[File]:
 class _Lines:
     """Gives out whole lines; `path` and `offset` tell where it stands.
 
-    The lines are free of byte order marks and known to be UTF-8. Whoever finds that one makes no
-    sense says so with `reject` or `rescue`.
+    A line comes with its newline, without a byte order mark, and is known to be UTF-8. Whoever
+    finds that one makes no sense says so with `reject` or `rescue`.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -205,31 +210,32 @@ class _Lines:
         A crash of the machine can leave a run of NULs where a line was begun; what follows it up
         to the newline is still a line. The run is counted, an empty line is not.
         """
-        rest = line.strip(b"\0 \t\r")
+        rest = line.strip(b"\0 \t\r\n")
         if rest or b"\0" in line:
             self.reject()
-        return rest if rest and len(rest) < len(line) else None
+        return rest if b"\0" in line and rest else None
 
-    def _whole(self, split: _Split, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        clean_before = True
-        for block in blocks:
-            clean_now = block.isascii()
-            clean = clean_before and clean_now
-            offset, lines = split.feed(block, self._too_long)
-            clean_before = clean_now if lines else clean
-            for line in lines:
-                self.offset = offset
-                offset += len(line) + 1
-                if clean:
-                    yield line
-                elif _is_text(line):
-                    yield line.removeprefix(_BYTE_ORDER_MARK)
-                else:
-                    self.reject()
-
-    def _too_long(self, offset: int) -> None:
-        self.offset = offset
-        self.reject("too_long")
+    def _whole(self, file: BufferedReader, offset: int = 0) -> Iterator[bytes]:
+        """Every line from an offset on that has its newline; `offset` is behind them at the end."""
+        after = offset
+        # A file that is no longer than the longest line needs no bound on its lines.
+        short = os.fstat(file.fileno()).st_size <= LONGEST
+        for line in file if short else iter(partial(file.readline, LONGEST + 1), b""):
+            self.offset = after
+            after += len(line)
+            if line[-1] != _NEWLINE:
+                size = 0 if len(line) <= LONGEST else _rest_of_line(file)
+                if size == 0:
+                    return  # the end of the file, for now
+                self.reject("too_long")
+                after += size
+            elif line.isascii():
+                yield line
+            elif _is_text(line):
+                yield line.removeprefix(_BYTE_ORDER_MARK)
+            else:
+                self.reject()
+        self.offset = after
 
 
 class Scan(_Lines):
@@ -239,8 +245,6 @@ class Scan(_Lines):
         super().__init__(reader)
         self.files = files
         self._progress = progress
-        self._total = sum(file.size for file in files)
-        self._done = 0
 
     @property
     def may_repeat(self) -> bool:
@@ -254,47 +258,46 @@ class Scan(_Lines):
         return len(folders) > 1 or any(file.name is None for file in self.files)
 
     def __iter__(self) -> Iterator[bytes]:
-        self._done = before = 0
+        total = sum(file.size for file in self.files)
+        done = 0
         for file in self.files:
             self.path, self.offset = file.path, 0
+            report = None
+            if self._progress is not None:
+                report = partial(self._report, file.size, done, total)
             try:
-                yield from self._lines(file)
+                yield from self._lines(file.path, report)
             except (FileNotFoundError, _NotRegularError):
                 pass  # retention removed it, or it became something else: neither is a fault
             except OSError:
                 self.reject("unreadable")
-            before += file.size
-            self._done = before
-            self._report(0)
+            done += file.size
+            self._report(file.size, done - file.size, total, file.size)
 
-    def _report(self, size: int) -> None:
-        self._done += size
+    def _report(self, size: int, before: int, total: int, done: int) -> None:
         if self._progress is not None:
-            self._progress(min(self._done, self._total), self._total)
+            self._progress(before + min(done, size), total)
 
-    def _lines(self, file: File) -> Iterator[bytes]:
-        with _opened(file.path) as raw:
-            split = _Split()
-            if file.path.suffix == ".gz":
-                yield from self._unpacked(split, raw)
+    def _lines(self, path: Path, report: Callable[[int], None] | None) -> Iterator[bytes]:
+        with _opened(path) as raw:
+            if path.suffix == ".gz":
+                yield from self._unpacked(_Unpacked(_Watched(raw, report)))
                 return
-            yield from self._whole(split, _blocks(raw, self._report))
-            if not split.pending or is_locked(file.path, clock=self._clock):
+            file = BufferedReader(_Watched(raw, report), _BUFFER)
+            yield from self._whole(file)
+            if self.offset == file.seek(0, os.SEEK_END) or is_locked(path, clock=self._clock):
                 return  # nothing is left over, or its writer lives and is not done with the line
             # The writer may have finished the line, and itself, between our last read and now.
-            yield from self._whole(split, _blocks(raw, self._report))
-            if split.pending:
-                self.offset = split.offset
+            file.seek(self.offset)
+            yield from self._whole(file, self.offset)
+            if self.offset < file.seek(0, os.SEEK_END):
                 self.reject("torn")
 
-    def _unpacked(self, split: _Split, raw: FileIO) -> Iterator[bytes]:
-        faults: list[Reason] = []
-        yield from self._whole(split, _unpack(_blocks(raw, self._report), faults))
-        if split.pending and not faults:
-            faults.append("torn")
-        for reason in faults:
-            self.offset = split.offset
-            self.reject(reason)
+    def _unpacked(self, unpacked: _Unpacked) -> Iterator[bytes]:
+        file = BufferedReader(unpacked, _BUFFER)
+        yield from self._whole(file)
+        if unpacked.fault is not None or self.offset < unpacked.size:
+            self.reject(unpacked.fault or "torn")
 
 
 class Follow(_Lines):
@@ -309,38 +312,44 @@ class Follow(_Lines):
         super().__init__(reader)
         self._reader = reader
         self._signal = signal
-        self._known: dict[object, _Split] = {}
+        self._known: dict[object, _Place] = {}
         for file in self._files():
-            split = self._split(file)
-            if split is not None:
-                split.begin(_end_of_lines(file))
+            place = self._place(file)
+            if place is not None:
+                place.line, place.read = _end_of_lines(file), file.size
 
     def look(self) -> Iterator[bytes]:
         """The whole lines that were added since the last look."""
         for file in self._files():
-            split = self._split(file)
-            if split is None:
+            place = self._place(file)
+            if place is None:
                 continue
-            if file.size < split.read:
-                split.begin(0)
-            if file.size == split.read:
-                self._settle(file, split)
+            if file.size == place.read:
+                self._settle(file, place)
                 continue
+            if file.size < place.read:
+                place.line = 0
             self.path = file.path
             try:
-                with _opened(file.path) as raw:
-                    raw.seek(split.read)
-                    yield from self._whole(split, _blocks(raw))
+                yield from self._added(file, place)
             except (FileNotFoundError, _NotRegularError):
                 continue  # gone since it was listed, which is normal
             except OSError:
                 self.reject("unreadable")
 
+    def _added(self, file: File, place: _Place) -> Iterator[bytes]:
+        with _opened(file.path) as raw, BufferedReader(raw, _BUFFER) as buffered:
+            buffered.seek(place.line)
+            for line in self._whole(buffered, place.line):
+                place.line = place.read = self.offset + len(line)
+                yield line
+            place.line, place.read = self.offset, buffered.tell()
+
     def _files(self) -> list[File]:
         found = self._reader.files(self._signal)
         return [file for file in found if file.path.suffix != ".gz"]
 
-    def _split(self, file: File) -> _Split | None:
+    def _place(self, file: File) -> _Place | None:
         key: object = file.path
         if file.name is None:
             try:
@@ -348,59 +357,21 @@ class Follow(_Lines):
             except OSError:
                 return None  # gone since it was listed
             key = (found.st_dev, found.st_ino)
-        return self._known.setdefault(key, _Split())
+        return self._known.setdefault(key, _Place())
 
-    def _settle(self, file: File, split: _Split) -> None:
+    def _settle(self, file: File, place: _Place) -> None:
         """Count the unfinished line of a segment whose writer is gone."""
-        if split.pending and file.name and not is_locked(file.path, clock=self._clock):
-            self.path, self.offset = file.path, split.offset
+        if place.line < place.read and file.name and not is_locked(file.path, clock=self._clock):
+            self.path, self.offset = file.path, place.line
             self.reject("torn")
 
 
-class _Split:
-    """Cuts blocks of one file into lines and keeps what has no newline yet."""
+@dataclass(slots=True)
+class _Place:
+    """How far a file was read, and where the line begins that was not whole then."""
 
-    __slots__ = ("_parts", "_skipping", "offset", "read")
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._skipping = False
-        self.offset = 0  # where the line begins that has no newline yet
-        self.read = 0  # how far the file was read
-
-    @property
-    def pending(self) -> bool:
-        """Whether there is a line without its newline."""
-        return self.read > self.offset
-
-    def begin(self, offset: int) -> None:
-        """Go on from another place in the file."""
-        self._parts.clear()
-        self._skipping = False
-        self.offset = self.read = offset
-
-    def feed(self, block: bytes, too_long: Callable[[int], None]) -> tuple[int, list[bytes]]:
-        """The lines that a block completes, and the offset of the first."""
-        lines = block.split(b"\n")
-        rest = lines.pop()
-        self.read += len(block)
-        start = self.offset
-        if lines:
-            self.offset = self.read - len(rest)
-            if self._parts:
-                lines[0] = b"".join((*self._parts, lines[0]))
-                self._parts.clear()
-            if self._skipping or len(lines[0]) > LONGEST:
-                too_long(start)
-                start = self.read - len(block) + block.index(b"\n") + 1
-                del lines[0]
-                self._skipping = False
-        if self.read - self.offset > LONGEST:
-            self._parts.clear()
-            self._skipping = True
-        elif rest:
-            self._parts.append(rest)
-        return start, lines
+    read: int = 0
+    line: int = 0
 
 
 class _NotRegularError(OSError):
@@ -421,33 +392,80 @@ def _opened(path: Path) -> FileIO:
     return FileIO(fd)
 
 
-def _blocks(raw: FileIO, report: Callable[[int], None] | None = None) -> Iterator[bytes]:
-    while block := raw.read(_BLOCK):
-        yield block
-        if report is not None:
-            report(len(block))
+class _Watched(RawIOBase):
+    """A file that tells how far it was read; this way the telling costs nothing per line."""
+
+    def __init__(self, raw: FileIO, report: Callable[[int], None] | None) -> None:
+        self._raw = raw
+        self._report = report
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._raw.seek(offset, whence)
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        size = self._raw.readinto(buffer)
+        if self._report is not None:
+            self._report(self._raw.tell())
+        return size
 
 
-def _unpack(blocks: Iterable[bytes], faults: list[Reason]) -> Iterator[bytes]:
-    """The content of gzipped blocks, of one or more members; a damaged end leaves a fault."""
-    unpack = None
-    for block in blocks:
-        rest = block
-        while rest:
-            if unpack is None:
-                unpack = zlib.decompressobj(_GZIP)
-            try:
-                plain = unpack.decompress(rest, _BLOCK)
-            except zlib.error:
-                faults.append("corrupt")
-                return
+class _Unpacked(RawIOBase):
+    """The content of a gzipped file, of one or more members; where it is damaged it ends."""
+
+    def __init__(self, raw: _Watched) -> None:
+        self._raw = raw
+        self._member: Any = None
+        self._packed = b""
+        self.fault: Reason | None = None
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        while self.fault is None:
+            if not self._packed:
+                self._packed = self._raw.read(_BUFFER) or b""
+            if not self._packed:
+                self.fault = "torn" if self._member is not None else None
+                return 0
+            plain = self._unpack(len(view))
             if plain:
-                yield plain
-            rest = unpack.unconsumed_tail
-            if unpack.eof:
-                rest, unpack = unpack.unused_data.lstrip(b"\0"), None
-    if unpack is not None:
-        faults.append("torn")
+                view[: len(plain)] = plain
+                self.size += len(plain)
+                return len(plain)
+        return 0
+
+    def _unpack(self, most: int) -> bytes:
+        if self._member is None:
+            self._member = zlib.decompressobj(_GZIP)
+        try:
+            plain: bytes = self._member.decompress(self._packed, most)
+        except zlib.error:
+            self.fault = "corrupt"
+            return b""
+        self._packed = self._member.unconsumed_tail
+        if self._member.eof:
+            # Some writers pad with NULs; anything else is the next member.
+            self._packed, self._member = self._member.unused_data.lstrip(b"\0"), None
+        return plain
+
+
+def _rest_of_line(file: BufferedReader) -> int:
+    """Read on to the newline of a line; its size from here, 0 when the file ends before."""
+    size = 0
+    for piece in iter(partial(file.readline, _BUFFER), b""):
+        size += len(piece)
+        if piece[-1] == _NEWLINE:
+            return size
+    return 0
 
 
 def _is_text(line: bytes) -> bool:

@@ -130,6 +130,14 @@ def test_the_agent_reads_segments_of_every_signal_and_takes_the_segment_id_off(
             assert otlp_json.resource_keys(signal, running.lines(signal)) == {"service.name"}
 
 
+@pytest.mark.tool("collector")
+def test_the_agent_reads_the_log_in_the_home_folder_where_none_is_named(tmp_path: Path) -> None:
+    otlp_json.segment(tmp_path / ".otel-empathy", "traces", "a", [1])
+    environ = {"HOME": str(tmp_path), "GATEWAY_ENDPOINT": NOWHERE}
+    with services.collector(AGENT, folder=tmp_path, environ=environ) as running:
+        assert numbers(arrived(running, "traces", 1)) == [1]
+
+
 @pytest.mark.parametrize("tool", FILE_READERS)
 def test_the_agent_follows_a_segment_and_waits_for_the_end_of_a_line(
     tool: str, tmp_path: Path

@@ -1,0 +1,90 @@
+"""The life of a tool's execution: its span, its duration, and its content where that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+
+from otel_empathy.core import semconv
+from otel_empathy.core.outcomes import Outcome
+from otel_empathy.emit import content
+from otel_empathy.emit.context import CALL_KEY, SPAN_KEY, inherited, scope_of, suppressed
+from otel_empathy.emit.duplicates import CLEARED
+from otel_empathy.emit.instruments import record
+from otel_empathy.emit.spans import Operation, message_of, record_error
+
+__all__ = ["ToolSpan", "open_tool"]
+
+
+def open_tool(
+    name: str, parent: Context, *, arguments: Mapping[str, Any] | None = None
+) -> ToolSpan | None:
+    """Begin the execution of a tool; None where somebody asked for silence.
+
+    Args:
+        name: What the tool is called.
+        parent: Where it is executed.
+        arguments: With what, kept only where content capture is on.
+    """
+    return None if suppressed(parent) else ToolSpan(name, parent, arguments)
+
+
+class ToolSpan(Operation):
+    """One execution of a tool under way."""
+
+    __slots__ = ("_content", "_labels")
+
+    def __init__(self, name: str, parent: Context, arguments: Mapping[str, Any] | None) -> None:
+        super().__init__()
+        scope = scope_of(parent)
+        self._content: dict[str, content.Kept] = {}
+        if arguments is not None:
+            self._keep(semconv.TOOL_ARGUMENTS, arguments)
+        known = {
+            semconv.OPERATION: "execute_tool",
+            semconv.TOOL_NAME: name,
+            semconv.TOOL_TYPE: "function",
+            **inherited(parent),
+        }
+        span = self.open(f"execute_tool {name}", SpanKind.INTERNAL, known, parent)
+        self.context = Context(parent, **CLEARED, **{CALL_KEY: None, SPAN_KEY: span})
+        # The agent of this process, never one that came in with the baggage.
+        self._labels: dict[str, Any] = {
+            semconv.TOOL_NAME: name,
+            semconv.TOOL_TYPE: "function",
+            semconv.AGENT_NAME: scope.agent,
+        }
+        if scope.run is not None:
+            scope.run.count_tool()
+
+    def finish(self, result: Any = None) -> None:
+        """End well, with what came out."""
+        if content.in_spans() and not self.ended:
+            self._keep(semconv.TOOL_RESULT, result)
+        super().finish(result)
+
+    def close(self, outcome: Outcome, error: BaseException | None, elapsed: float) -> None:
+        """Write down how it went, and measure it."""
+        span = self.span
+        assert span is not None
+        try:
+            known: dict[str, Any] = {semconv.CALL_OUTCOME: outcome.value}
+            if error is not None and outcome.is_failure:
+                known[semconv.ERROR_TYPE] = record_error(
+                    span, error, message_of(error), self.time_at(elapsed)
+                )
+            if self._content:
+                span.set_attributes({**known, **content.span_attributes(self._content)})
+            else:
+                span.set_attributes(known)
+            record(semconv.TOOL_DURATION, elapsed, {**self._labels, **known}, self.context)
+        finally:
+            self.stop(elapsed)
+
+    def _keep(self, key: str, value: Any) -> None:
+        kept = content.take(key, value)
+        if kept is not None:
+            self._content[key] = kept
