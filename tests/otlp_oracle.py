@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
@@ -64,6 +65,11 @@ TO_JSON: dict[str, Callable[[Any], Any]] = {
 }
 LOOSE = encode_json.Limits(value=10**6, keys=10**4, depth=64, content=10**6)
 """Limits that nothing in these tests reaches."""
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+FEW = settings(
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES
+)
+"""For properties over whole batches, whose examples are large."""
 
 
 # -- meaning --------------------------------------------------------------------------------------
@@ -151,14 +157,14 @@ INTS = st.integers(-(2**63), 2**63 - 1)
 SPAN_IDS = st.integers(1, 2**64 - 1)
 TRACE_IDS = st.integers(1, 2**128 - 1)
 SCALARS = st.one_of(
-    st.text(max_size=20), st.booleans(), INTS, st.floats(), st.binary(max_size=12), st.none()
+    st.text(max_size=8), st.booleans(), INTS, st.floats(), st.binary(max_size=12), st.none()
 )
 ANY_VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(NAMES, inner, max_size=4)),
-    max_leaves=8,
+    max_leaves=5,
 )
-ATTRIBUTES = st.dictionaries(NAMES, ANY_VALUES, max_size=6)
+ATTRIBUTES = st.dictionaries(NAMES, ANY_VALUES, max_size=4)
 STATES = st.sampled_from(
     [TraceState(), TraceState([("a", "1")]), TraceState([("b", "x=y"), ("c", "2")])]
 )
@@ -287,18 +293,25 @@ METRICS = st.builds(
 
 @st.composite
 def metrics_data(draw: st.DrawFn) -> m.MetricsData:
-    def scope_metrics() -> m.ScopeMetrics:
-        scope = draw(SCOPES)
-        return m.ScopeMetrics(
-            scope, draw(st.lists(METRICS, min_size=1, max_size=3)), scope.schema_url
-        )
-
-    resources = draw(st.lists(RESOURCES, min_size=1, max_size=2, unique_by=lambda r: r.to_json()))
+    """Collected metrics; as the SDK's, they name no resource and no scope twice."""
+    scopes = st.lists(SCOPES, min_size=1, max_size=2, unique_by=lambda scope: scope.name)
+    kinds = ("a", "b")
+    resources = [
+        Resource({**draw(ATTRIBUTES), "kind": kind}, "")
+        for kind in kinds[: draw(st.integers(1, 2))]
+    ]
     return m.MetricsData(
         [
             m.ResourceMetrics(
                 resource,
-                [scope_metrics() for _ in range(draw(st.integers(1, 2)))],
+                [
+                    m.ScopeMetrics(
+                        scope,
+                        draw(st.lists(METRICS, min_size=1, max_size=2)),
+                        scope.schema_url or "",
+                    )
+                    for scope in draw(scopes)
+                ],
                 resource.schema_url,
             )
             for resource in resources
@@ -307,7 +320,7 @@ def metrics_data(draw: st.DrawFn) -> m.MetricsData:
 
 
 BATCHES: dict[str, st.SearchStrategy[Any]] = {
-    "traces": st.lists(SPANS, min_size=1, max_size=4),
+    "traces": st.lists(SPANS, min_size=1, max_size=3),
     "metrics": metrics_data(),
-    "logs": st.lists(log_records(), min_size=1, max_size=4),
+    "logs": st.lists(log_records(), min_size=1, max_size=3),
 }

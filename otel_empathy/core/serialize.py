@@ -90,15 +90,22 @@ _DEFAULT: Final = Budget()
 
 def to_json(value: Any, *, budget: Budget = _DEFAULT) -> tuple[str, bool]:
     """The JSON text of anything, and whether something was cut."""
+    try:
+        return _to_json(value, budget)
+    except Exception as error:  # noqa: BLE001 - such as a RecursionError at the end of the stack
+        return f'"<error: {type(error).__name__}>"', True
+
+
+def _to_json(value: Any, budget: Budget) -> tuple[str, bool]:
     found, truncated = plain(value, budget=budget)
     text = _dumps(found)
     total = budget.total
     # The budget of `plain` counts characters before JSON escapes them, so the text may be longer.
     while len(text) > budget.total or len(text.encode()) > budget.total:
         total //= 2
-        found, truncated = plain(value, budget=replace(budget, total=total))
         if total == 0:
             return '"<size>"', True
+        found, truncated = plain(value, budget=replace(budget, total=total))
         text = _dumps(found)
     return text, truncated
 
@@ -112,8 +119,7 @@ def plain(value: Any, *, budget: Budget = _DEFAULT) -> tuple[JSON, bool]:
 def blob(data: bytes | bytearray | memoryview, *, mime: str | None = None) -> dict[str, Any]:
     """What stands for bytes: kind, length and digest, never the content."""
     view = memoryview(data)
-    if not view.contiguous:
-        view = memoryview(view.tobytes())
+    view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
     kind = mime or _mime(bytes(view[:12]))
     known = {} if kind is None else {"mime": kind}
     return {**known, "bytes": view.nbytes, "sha256": hashlib.sha256(view).hexdigest()}

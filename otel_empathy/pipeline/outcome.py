@@ -106,7 +106,7 @@ GRPC: Final[Mapping[str, Kind]] = {
 _GRPC_UNSERVED: Final = "UNIMPLEMENTED"
 # The words of the C core, Go, Java and Rust servers. Our own limit on answers says "CLIENT:".
 _TOO_LARGE: Final = re.compile(
-    r"^(?!CLIENT: ).*(larger than max|exceeds maximum size|length too large)", re.DOTALL
+    r"^(?!.*CLIENT: ).*(larger than max|exceeds maximum size|length too large)", re.DOTALL
 )
 
 _NETWORK: Final[tuple[tuple[type[BaseException], str], ...]] = (

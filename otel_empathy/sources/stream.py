@@ -7,25 +7,23 @@ the last chunk, an error, a close, a throw, or when nobody holds the stream any 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import Context, attach, detach, get_current
 
+from otel_empathy.emit.context import restore
 from otel_empathy.emit.spans import Held, Operation
 
-__all__ = ["AsyncStream", "Stream", "drive", "drive_async", "is_async_stream", "is_stream"]
+__all__ = ["AsyncStream", "Start", "Stream", "async_generator", "drive"]
 
+Start = Callable[[tuple[Any, ...], dict[str, Any]], "tuple[Any, Operation | None]"]
+"""Makes an async generator and begins its operation, from the arguments of a call."""
 
-def is_stream(value: Any) -> bool:
-    """Whether a result is read step by step."""
-    return hasattr(type(value), "__next__")
-
-
-def is_async_stream(value: Any) -> bool:
-    """Whether a result is read step by step, asynchronously."""
-    return hasattr(type(value), "__anext__")
+_STEPS: Final = frozenset({"send", "throw", "asend", "athrow"})
+_ENDS: Final = frozenset({"close", "aclose"})
 
 
 def drive(inner: Any, operation: Operation) -> Generator[Any, Any, Any]:
@@ -67,99 +65,127 @@ def drive(inner: Any, operation: Operation) -> Generator[Any, Any, Any]:
             step, given = inner.throw, (error,)
 
 
-async def drive_async(inner: Any, operation: Operation | None) -> AsyncGenerator[Any, Any]:
-    """Run an async generator to its end, each step in the context of its operation.
+def async_generator(start: Start) -> Callable[..., Any]:
+    """An async generator function that runs another one, each step in its operation's context.
 
-    Without an operation it only hands on: there is no `yield from` for async generators.
+    Where there is no operation it only hands on: async generators have no `yield from`.
     """
-    context = get_current() if operation is None else operation.context
-    held = None if operation is None else Held(operation)
-    chunk = operation.chunk if operation is not None and operation.streams else None
-    step: Callable[..., Any] = inner.__anext__
-    given: tuple[Any, ...] = ()
-    while True:
-        token = None if operation is None else attach(context)
-        try:
-            value = await step(*given)
-            context = get_current()
-        except StopAsyncIteration:
-            if operation is not None:
-                operation.exhaust()
-            return
-        except BaseException as error:
-            if operation is not None:
-                operation.fail(error)
-            raise
-        finally:
-            if token is not None:
-                detach(token)
-        if chunk is not None:
-            chunk(value)
-        try:
-            given = ((yield value),)
-            step = inner.asend
-        except GeneratorExit:
-            await _close(inner, operation, context)
-            raise
-        except BaseException as error:  # noqa: BLE001 - handed to the generator inside
-            step, given = inner.athrow, (error,)
-    del held
+
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        inner, operation = start(args, kwargs)
+        # A loop that is closed never finishes its generators; this does.
+        held = None if operation is None else Held(operation)
+        context = None if operation is None else operation.context
+        chunk = operation.chunk if operation is not None and operation.streams else None
+        step: Callable[..., Any] = inner.__anext__
+        given: tuple[Any, ...] = ()
+        while True:
+            try:
+                if operation is None or context is None:
+                    value = await step(*given)
+                else:
+                    value, context = await _step(step, given, operation, context)
+            except StopAsyncIteration:
+                return
+            if chunk is not None:
+                chunk(value)
+            try:
+                given = ((yield value),)
+                step = inner.asend
+            except GeneratorExit:
+                if operation is None or context is None:
+                    await inner.aclose()
+                else:
+                    await _close(inner.aclose(), operation, context)
+                raise
+            except BaseException as error:  # noqa: BLE001 - handed to the generator inside
+                step, given = inner.athrow, (error,)
+
+    return wrapper
 
 
-async def _close(inner: Any, operation: Operation | None, context: Context) -> None:
-    if operation is None:
-        await inner.aclose()
-        return
+async def _step(
+    step: Callable[..., Any], given: tuple[Any, ...], operation: Operation, context: Context
+) -> tuple[Any, Context]:
+    """One step of an async stream; gives its chunk and the context that it left."""
+    previous = get_current()
     token = attach(context)
     try:
-        await inner.aclose()
+        value = await step(*given)
+    except GeneratorExit as error:
+        # Somebody dropped the stream in the middle of a step, perhaps in another flow of control.
+        operation.fail(error)
+        restore(context, previous)
+        raise
+    except StopAsyncIteration:
+        operation.exhaust()
+        detach(token)
+        raise
+    except BaseException as error:
+        operation.fail(error)
+        detach(token)
+        raise
+    left = get_current()
+    detach(token)
+    return value, left
+
+
+async def _close(closing: Awaitable[Any], operation: Operation, context: Context) -> Any:
+    previous = get_current()
+    attach(context)
+    try:
+        return await closing
     except BaseException as error:
         operation.fail(error)
         raise
     finally:
         operation.abandon()
-        detach(token)
+        restore(context, previous)
 
 
 class _Proxy:
-    """Stands in for a stream of a client library: everything but reading goes through."""
+    """Stands in for a stream of a client library: everything but reading goes through.
 
-    __slots__ = ("_chunk", "_context", "_held", "_operation", "_stream", "__weakref__")
+    Its own names are long, because every short one may be the library's.
+    """
+
+    __slots__ = ("__weakref__", "_oe_context", "_oe_held", "_oe_operation", "_oe_stream")
+
+    _oe_context: Context
+    _oe_operation: Operation
+    _oe_stream: Any
 
     def __init__(self, stream: Any, operation: Operation) -> None:
-        set_ = object.__setattr__
-        set_(self, "_stream", stream)
-        set_(self, "_operation", operation)
-        set_(self, "_held", Held(operation))
-        set_(self, "_context", operation.context)
-        set_(self, "_chunk", operation.chunk)
+        put = object.__setattr__
+        put(self, "_oe_stream", stream)
+        put(self, "_oe_operation", operation)
+        put(self, "_oe_held", Held(operation))
+        put(self, "_oe_context", operation.context)
 
-    # isinstance() asks for this; a caller that checks for the library's class is right.
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return type(self._stream)
+    # What isinstance() asks for: a caller that checks for the library's class is right.
+    @property
+    def __class__(self) -> Any:
+        return type(self._oe_stream)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        value = getattr(self._oe_stream, name)
+        if name in _ENDS:
+            return functools.partial(_end, self, value)
+        if name in _STEPS:
+            return functools.partial(_forward, self, value)
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._stream, name, value)
+        setattr(self._oe_stream, name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._stream, name)
+        delattr(self._oe_stream, name)
 
     def __dir__(self) -> list[str]:
-        return dir(self._stream)
+        return dir(self._oe_stream)
 
     def __repr__(self) -> str:
-        return repr(self._stream)
-
-    def _enter(self) -> Any:
-        return attach(self._context)
-
-    def _leave(self, token: Any) -> None:
-        object.__setattr__(self, "_context", get_current())
-        detach(token)
+        return repr(self._oe_stream)
 
 
 class Stream(_Proxy):
@@ -171,66 +197,16 @@ class Stream(_Proxy):
         return self
 
     def __next__(self) -> Any:
-        token = self._enter()
-        try:
-            value = next(self._stream)
-        except StopIteration:
-            self._operation.exhaust()
-            raise
-        except BaseException as error:
-            self._operation.fail(error)
-            raise
-        finally:
-            self._leave(token)
-        self._chunk(value)
-        return value
-
-    def close(self) -> Any:
-        """Close the stream, and end its span."""
-        return self._end(self._stream.close)
-
-    def send(self, value: Any) -> Any:
-        """Hand a value to the generator inside."""
-        return self._step(self._stream.send, value)
-
-    def throw(self, *error: Any) -> Any:
-        """Raise inside the generator."""
-        return self._step(self._stream.throw, *error)
+        return _read(self, self._oe_stream.__next__)
 
     def __enter__(self) -> Any:
-        entered = self._stream.__enter__()
-        return self if entered is self._stream else entered
+        entered = self._oe_stream.__enter__()
+        return self if entered is self._oe_stream else entered
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> Any:
-        return self._end(self._stream.__exit__, kind, error, tb)
-
-    def _step(self, step: Callable[..., Any], *given: Any) -> Any:
-        token = self._enter()
-        try:
-            value = step(*given)
-        except StopIteration:
-            self._operation.exhaust()
-            raise
-        except BaseException as error:
-            self._operation.fail(error)
-            raise
-        finally:
-            self._leave(token)
-        self._chunk(value)
-        return value
-
-    def _end(self, last: Callable[..., Any], *given: Any) -> Any:
-        token = self._enter()
-        try:
-            return last(*given)
-        except BaseException as error:
-            self._operation.fail(error)
-            raise
-        finally:
-            self._operation.abandon()
-            self._leave(token)
+        return _end(self, self._oe_stream.__exit__, kind, error, tb)
 
 
 class AsyncStream(_Proxy):
@@ -242,55 +218,61 @@ class AsyncStream(_Proxy):
         return self
 
     async def __anext__(self) -> Any:
-        return await self._step(self._stream.__anext__)
-
-    async def asend(self, value: Any) -> Any:
-        """Hand a value to the generator inside."""
-        return await self._step(self._stream.asend, value)
-
-    async def athrow(self, *error: Any) -> Any:
-        """Raise inside the generator."""
-        return await self._step(self._stream.athrow, *error)
-
-    async def close(self) -> Any:
-        """Close the stream, and end its span."""
-        return await self._end(self._stream.close)
-
-    async def aclose(self) -> Any:
-        """Close the stream, and end its span."""
-        return await self._end(self._stream.aclose)
+        return await _read_async(self, self._oe_stream.__anext__)
 
     async def __aenter__(self) -> Any:
-        entered = await self._stream.__aenter__()
-        return self if entered is self._stream else entered
+        entered = await self._oe_stream.__aenter__()
+        return self if entered is self._oe_stream else entered
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> Any:
-        return await self._end(self._stream.__aexit__, kind, error, tb)
+        return await _end(self, self._oe_stream.__aexit__, kind, error, tb)
 
-    async def _step(self, step: Callable[..., Any], *given: Any) -> Any:
-        token = self._enter()
-        try:
-            value = await step(*given)
-        except StopAsyncIteration:
-            self._operation.exhaust()
-            raise
-        except BaseException as error:
-            self._operation.fail(error)
-            raise
-        finally:
-            self._leave(token)
-        self._chunk(value)
-        return value
 
-    async def _end(self, last: Callable[..., Any], *given: Any) -> Any:
-        token = self._enter()
-        try:
-            return await last(*given)
-        except BaseException as error:
-            self._operation.fail(error)
-            raise
-        finally:
-            self._operation.abandon()
-            self._leave(token)
+def _read(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
+    operation = proxy._oe_operation
+    token = attach(proxy._oe_context)
+    try:
+        value = step(*given)
+        object.__setattr__(proxy, "_oe_context", get_current())
+    except StopIteration:
+        operation.exhaust()
+        raise
+    except BaseException as error:
+        operation.fail(error)
+        raise
+    finally:
+        detach(token)
+    operation.chunk(value)
+    return value
+
+
+async def _read_async(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
+    operation = proxy._oe_operation
+    value, context = await _step(step, given, operation, proxy._oe_context)
+    object.__setattr__(proxy, "_oe_context", context)
+    operation.chunk(value)
+    return value
+
+
+def _forward(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
+    read = _read if isinstance(proxy, Stream) else _read_async
+    return read(proxy, step, *given)
+
+
+def _end(proxy: _Proxy, last: Callable[..., Any], *given: Any) -> Any:
+    """The last word to a stream; a library may want it awaited or not."""
+    operation, context = proxy._oe_operation, proxy._oe_context
+    token = attach(context)
+    try:
+        result = last(*given)
+    except BaseException as error:
+        operation.fail(error)
+        raise
+    finally:
+        detach(token)
+    if hasattr(result, "__await__"):
+        return _close(result, operation, context)
+    operation.abandon()
+    return result

@@ -7,31 +7,25 @@ one test. Nobody else in the product writes a wrapper.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from types import CoroutineType, TracebackType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 
-from otel_empathy.core.errors import WrongType
+from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.emit.context import restore
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import guarded
-from otel_empathy.emit.spans import Operation
+from otel_empathy.emit.spans import Held, Operation
 from otel_empathy.sources.limit import limited
 from otel_empathy.sources.shape import Shape, checked, name_of, shape_of
-from otel_empathy.sources.stream import (
-    AsyncStream,
-    Stream,
-    drive,
-    drive_async,
-    is_async_stream,
-    is_stream,
-)
+from otel_empathy.sources.stream import AsyncStream, Stream, async_generator, drive
 
 __all__ = ["Block", "Guard", "Open", "wrap"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 Open = Callable[[tuple[Any, ...], dict[str, Any]], "Operation | None"]
 """Begins the operation of one call, from its arguments; None leaves the call alone."""
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -83,6 +77,90 @@ def wrap(
     return wrapper
 
 
+class Block(Generic[T]):
+    """A decorator that was given its arguments; it can be entered with `with` as well.
+
+    Args:
+        define: Makes what opens the operation of a decorated function.
+        enter: Opens the operation of a `with` block.
+        show: What the block is given to work with.
+        by: The decorator's name, for errors.
+        guard: A decorator to put around a decorated function, inside the span.
+        seconds: How long a call of a decorated function may take.
+    """
+
+    __slots__ = ("_by", "_define", "_enter", "_entered", "_guard", "_seconds", "_show")
+
+    def __init__(
+        self,
+        define: Callable[[Callable[..., Any]], Open],
+        enter: Callable[[Context], Operation | None],
+        show: Callable[[Operation | None], T],
+        *,
+        by: str,
+        guard: Guard | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        self._define = define
+        self._enter = _GUARD(enter)
+        self._show = show
+        self._by = by
+        self._guard = guard
+        self._seconds = seconds
+        self._entered: list[tuple[Operation, Context]] = []
+
+    def __call__(self, fn: F) -> F:
+        """Decorate a function."""
+        return cast(
+            "F", wrap(fn, self._define, by=self._by, guard=self._guard, seconds=self._seconds)
+        )
+
+    def __enter__(self) -> T:
+        """Begin.
+
+        Raises:
+            WrongValue: A guard or a limit is given, which only a function can have.
+        """
+        if self._guard is not None or self._seconds is not None:
+            raise WrongValue(f"{self._by} with a guard or a limit must decorate a function")
+        operation = None
+        if live.on:
+            previous = get_current()
+            operation = self._enter(previous)
+            if operation is not None:
+                attach(operation.context)
+                self._entered.append((operation, previous))
+        return self._show(operation)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """End."""
+        if not self._entered:
+            return
+        # One object may be entered by several tasks at once; each finds its own by its context.
+        here = get_current()
+        index = next(
+            (i for i, (known, _) in enumerate(self._entered) if known.context is here), -1
+        )
+        operation, previous = self._entered.pop(index)
+        if error is None:
+            operation.finish()
+        else:
+            operation.fail(error)
+        restore(operation.context, previous)
+
+    async def __aenter__(self) -> T:
+        """Begin."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """End."""
+        self.__exit__(kind, error, tb)
+
+
 def _function(inner: Callable[..., Any], begin: Open) -> Any:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not live.on:
@@ -92,11 +170,10 @@ def _function(inner: Callable[..., Any], begin: Open) -> Any:
             return inner(*args, **kwargs)
         token = attach(operation.context)
         try:
-            if operation.limit is None:
-                result = inner(*args, **kwargs)
-            else:
-                result = limited(inner, Shape.FUNCTION, operation.limit)(*args, **kwargs)
-            return _delivered(result, operation)
+            call = inner
+            if operation.limit is not None:
+                call = limited(inner, Shape.FUNCTION, operation.limit)
+            return _delivered(call(*args, **kwargs), operation)
         except BaseException as error:
             operation.fail(error)
             raise
@@ -106,6 +183,19 @@ def _function(inner: Callable[..., Any], begin: Open) -> Any:
     return wrapper
 
 
+def _delivered(result: Any, operation: Operation) -> Any:
+    """The result for the caller; one that is still to come keeps the operation open."""
+    if type(result) is CoroutineType:  # a plain function in front of a coroutine
+        return _awaited(result, operation, Held(operation))
+    if operation.streams:
+        if hasattr(type(result), "__next__"):
+            return Stream(result, operation)
+        if hasattr(type(result), "__anext__"):
+            return AsyncStream(result, operation)
+    operation.finish(result)
+    return result
+
+
 def _coroutine(inner: Callable[..., Any], begin: Open) -> Any:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not live.on:
@@ -113,15 +203,16 @@ def _coroutine(inner: Callable[..., Any], begin: Open) -> Any:
         operation = begin(args, kwargs)
         if operation is None:
             return await inner(*args, **kwargs)
-        if operation.limit is None:
-            return await _awaited(inner(*args, **kwargs), operation)
-        bounded = limited(inner, Shape.COROUTINE, operation.limit)
-        return await _awaited(bounded(*args, **kwargs), operation)
+        call = inner
+        if operation.limit is not None:
+            call = limited(inner, Shape.COROUTINE, operation.limit)
+        return await _awaited(call(*args, **kwargs), operation, None)
 
     return wrapper
 
 
-async def _awaited(coroutine: Any, operation: Operation) -> Any:
+async def _awaited(coroutine: Any, operation: Operation, held: Held | None) -> Any:
+    """Await in the operation's context; `held` ends it if nobody ever awaits."""
     previous = get_current()
     token = attach(operation.context)
     try:
@@ -139,31 +230,24 @@ async def _awaited(coroutine: Any, operation: Operation) -> Any:
     return result
 
 
-def _delivered(result: Any, operation: Operation) -> Any:
-    """The result for the caller; one that is still to come keeps the operation open."""
-    if type(result) is CoroutineType:  # a plain function in front of a coroutine
-        return _awaited(result, operation)
-    if operation.streams:
-        if is_stream(result):
-            return cast("Any", Stream(result, operation))
-        if is_async_stream(result):
-            return cast("Any", AsyncStream(result, operation))
-    operation.finish(result)
-    return result
-
-
 def _generator(inner: Callable[..., Any], begin: Open) -> Any:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         operation = begin(args, kwargs) if live.on else None
         if operation is None:
             return (yield from inner(*args, **kwargs))
-        return (yield from drive(_bounded(inner, Shape.GENERATOR, operation, args, kwargs), operation))
+        call = inner
+        if operation.limit is not None:
+            call = limited(inner, Shape.GENERATOR, operation.limit)
+        return (yield from drive(call(*args, **kwargs), operation))
 
     return wrapper
 
 
 def _async_generator(inner: Callable[..., Any], begin: Open) -> Any:
-    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        ...
+    def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Operation | None]:
+        operation = begin(args, kwargs) if live.on else None
+        if operation is None or operation.limit is None:
+            return inner(*args, **kwargs), operation
+        return limited(inner, Shape.ASYNC_GENERATOR, operation.limit)(*args, **kwargs), operation
 
-    return wrapper
+    return async_generator(start)

@@ -18,15 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader, FileIO, RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.segments import Name, folder, is_locked
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer as WriteableBuffer
 
 __all__ = ["LONGEST", "File", "Follow", "Paths", "Reader", "Reason", "Scan", "Skip", "Skips"]
 
@@ -218,9 +215,7 @@ class _Lines:
     def _whole(self, file: BufferedReader, offset: int = 0) -> Iterator[bytes]:
         """Every line from an offset on that has its newline; `offset` is behind them at the end."""
         after = offset
-        # A file that is no longer than the longest line needs no bound on its lines.
-        short = os.fstat(file.fileno()).st_size <= LONGEST
-        for line in file if short else iter(partial(file.readline, LONGEST + 1), b""):
+        for line in iter(partial(file.readline, LONGEST + 1), b""):
             self.offset = after
             after += len(line)
             if line[-1] != _NEWLINE:
@@ -408,7 +403,7 @@ class _Watched(RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self._raw.seek(offset, whence)
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         size = self._raw.readinto(buffer)
         if self._report is not None:
             self._report(self._raw.tell())
@@ -428,7 +423,7 @@ class _Unpacked(RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
         while self.fault is None:
             if not self._packed:

@@ -61,9 +61,7 @@ class Bench:
         segments.make_home(home)
         self.number = 0
         self.options = Options(tail=True, segment_bytes=segment_bytes)
-        self.log = Log(
-            home, service="t", instance="a" * 16, options=self.options, clock=self.clock
-        )
+        self.log = Log(home, service="t", instance="a" * 16, options=self.options, clock=self.clock)
         self.made: list[Backend] = []
 
     def put(self, count: int, log: Log | None = None) -> None:

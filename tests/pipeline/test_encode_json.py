@@ -7,7 +7,7 @@ from typing import Any
 
 import otlp_oracle as oracle
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -21,7 +21,6 @@ from otel_empathy.pipeline import encode_json
 from otel_empathy.pipeline.chunk import SIGNALS, parse
 
 CONTEXT = SpanContext(0x5B8EFFF798038103D269B633813FC60C, 0xEEE19B7EC3C1B174, False)
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def a_span(**fields: Any) -> ReadableSpan:
@@ -31,7 +30,7 @@ def a_span(**fields: Any) -> ReadableSpan:
 
 @pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
 def test_json_means_what_the_official_encoders_mean(signal: str) -> None:
-    @FEW
+    @oracle.FEW
     @given(oracle.BATCHES[signal])
     def check(batch: Any) -> None:
         ours = encode_json.request(SIGNALS[signal], oracle.chunks_of(signal, batch))
@@ -43,16 +42,16 @@ def test_json_means_what_the_official_encoders_mean(signal: str) -> None:
     check()
 
 
-@FEW
-@given(st.lists(oracle.SPANS, min_size=1, max_size=4))
+@oracle.FEW
+@given(st.lists(oracle.SPANS, min_size=1, max_size=3))
 def test_a_trace_id_begins_each_span_and_nothing_else(spans: list[ReadableSpan]) -> None:
     line = encode_json.request(SIGNALS["traces"], oracle.chunks_of("traces", spans))
 
     assert line.count(b'{"traceId":"') == len(spans)
 
 
-@FEW
-@given(st.lists(oracle.log_records(), min_size=1, max_size=4))
+@oracle.FEW
+@given(st.lists(oracle.log_records(), min_size=1, max_size=3))
 def test_a_time_begins_each_log_record_and_nothing_else(rows: list[Any]) -> None:
     line = encode_json.request(SIGNALS["logs"], oracle.chunks_of("logs", rows))
 

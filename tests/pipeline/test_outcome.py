@@ -232,7 +232,7 @@ def test_a_message_that_is_too_large_is_split(code: str, details: str) -> None:
 
 
 def test_an_answer_that_is_too_large_does_not_split_the_request() -> None:
-    details = "CLIENT: Received message larger than max (5000 vs. 4194)"
+    details = "Stream removed (CLIENT: Received message larger than max (5000 vs. 4194))"
     assert of_grpc("RESOURCE_EXHAUSTED", details, {}).kind == "retry"
 
 

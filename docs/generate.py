@@ -1,0 +1,91 @@
+"""Write the reference pages from the tables in the code; `make docs` runs it, a test compares."""
+
+from __future__ import annotations
+
+import ast
+from enum import Enum
+from pathlib import Path
+
+from otel_empathy.core import semconv
+from otel_empathy.core.settings import TABLE
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def settings() -> str:
+    """The settings page."""
+    lines = [
+        "# Settings",
+        "",
+        "Every setting, one row each. An argument wins over the environment, the environment over the",
+        "default. A malformed variable warns once and its default applies; a malformed argument raises.",
+        "`otel-empathy config` shows the values in force and where each came from.",
+        "",
+        "`service`, `home`, `log`, `capture` and `host` are arguments of `configure()`; every row can also",
+        'be given as `configure(settings={"name": value})`.',
+        "",
+        "| setting | variable | default | what it does |",
+        "|---|---|---|---|",
+    ]
+    for row in TABLE:
+        default = row.default.value if isinstance(row.default, Enum) else row.default
+        shown = "" if default is None else f"`{default}`"
+        variables = " or ".join(f"`{name}`" for name in row.env)
+        note = " Secret." if row.secret else ""
+        lines.append(f"| `{row.name}` | {variables} | {shown} | {row.doc}{note} |")
+    lines += [
+        "",
+        "Backends and the SDK's own limits, samplers, propagators and resource are set by the standard",
+        "`OTEL_*` variables: `OTEL_EXPORTER_OTLP_*`, `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`,",
+        "`OTEL_LOGS_EXPORTER`, `OTEL_TRACES_SAMPLER`, `OTEL_PROPAGATORS`, `OTEL_RESOURCE_ATTRIBUTES`,",
+        "`OTEL_SPAN_*` and `OTEL_ATTRIBUTE_*` limits.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def signals() -> str:
+    """The page of everything that is emitted."""
+    source = (ROOT / "otel_empathy/core/semconv.py").read_text()
+    lines = [
+        "# Signals",
+        "",
+        "Every metric, attribute and event that otel-empathy emits, from `otel_empathy/core/semconv.py`.",
+        "",
+        "## Metrics",
+        "",
+        "| metric | instrument | unit | description | attributes |",
+        "|---|---|---|---|---|",
+    ]
+    for row in sorted(semconv.METRICS, key=lambda row: row.name):
+        attributes = ", ".join(f"`{name}`" for name in row.attributes)
+        lines.append(
+            f"| `{row.name}` | {row.kind.replace('_', ' ')} | `{row.unit}` | {row.description} "
+            f"| {attributes} |"
+        )
+    for title, prefix in (("Events", "EVENT_"), ("Attributes", "")):
+        lines += ["", f"## {title}", ""]
+        names = set()
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                name, value = node.target.id, getattr(semconv, node.target.id)
+                if not isinstance(value, str) or value.startswith(("http", "otel_empathy")):
+                    continue
+                if name.startswith("EVENT_") == bool(prefix) and "." in value:
+                    names.add(value)
+        lines += [f"- `{name}`" for name in sorted(names)]
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"docs/settings.md": settings, "docs/signals.md": signals}
+
+
+def main() -> None:
+    """Write every page."""
+    for path, make in PAGES.items():
+        (ROOT / path).write_text(make())
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
