@@ -91,6 +91,21 @@ def of_message(message: Message) -> Any:
     return _lean(json_format.MessageToDict(message))
 
 
+def flat(tree: Any) -> Any:
+    """Each record with its resource and its scope, however they were grouped."""
+    [outers] = tree.values() if tree else [[]]
+    return [
+        ({**outer, inner_name: None}, {**inner, leaf_name: None}, leaf)
+        for outer in outers
+        for inner_name in outer
+        if inner_name.startswith("scope")
+        for inner in outer[inner_name]
+        for leaf_name in inner
+        if leaf_name in {"spans", "logRecords"}
+        for leaf in inner[leaf_name]
+    ]
+
+
 def _with_base64_ids(tree: Any) -> Any:
     if isinstance(tree, list):
         return [_with_base64_ids(item) for item in tree]
@@ -166,7 +181,7 @@ ANY_VALUES = st.recursive(
 )
 ATTRIBUTES = st.dictionaries(NAMES, ANY_VALUES, max_size=4)
 STATES = st.sampled_from(
-    [TraceState(), TraceState([("a", "1")]), TraceState([("b", "x=y"), ("c", "2")])]
+    [TraceState(), TraceState([("a", "1")]), TraceState([("b", "xy"), ("c", "2")])]
 )
 
 

@@ -39,6 +39,17 @@ class Window:
     until: int | None
     text: str
 
+    @property
+    def arguments(self) -> dict[str, int | None]:
+        """The window as the views take it."""
+        return {"since": self.since, "until": self.until}
+
+    def holds(self, at_ns: int) -> bool:
+        """Whether a moment lies in it."""
+        return (self.since is None or self.since <= at_ns) and (
+            self.until is None or at_ns < self.until
+        )
+
 
 def _length(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Seconds of `15m`."""

@@ -149,6 +149,14 @@ class Screen:
         """Print for people; a text is printed as it stands."""
         self.console.print(*parts, end=end, soft_wrap=False)
 
+    def line(self, text: Text) -> None:
+        """Print one line, cut at the edge of a terminal and whole elsewhere."""
+        self.console.print(text, soft_wrap=not self._out.isatty(), crop=self._out.isatty())
+
+    def flush(self) -> None:
+        """Let everybody see what was printed."""
+        self._out.flush()
+
     def title(self, text: str, detail: str = "") -> None:
         """Print a heading with an empty line above it."""
         from rich.text import Text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_empathy.core import semconv
@@ -26,7 +26,6 @@ __all__ = ["NO_CALL", "SOURCES", "TIERS", "Call", "Retried", "tier_name"]
 
 TIERS: Final = ("cheap", "capable", "premium")
 SOURCES: Final = ("provider", "injected", "estimated", "none")
-_COUNTS: Final = tuple(field.name for field in fields(Usage))
 _NUMBERS: Final = {
     "temperature": semconv.TEMPERATURE,
     "top_p": semconv.TOP_P,
@@ -119,8 +118,8 @@ class Call:
     prompt_version: str | None = None
     prompt_format: str | None = None
     service_tier: str | None = None
-    attributes: Mapping[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
-    content: Mapping[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
+    attributes: Mapping[str, Any] = {}
+    content: Mapping[str, Any] = {}
     refused: tuple[str, ...] = ()
     take: Callable[[str, Any], Any] | None = None
 
@@ -170,23 +169,37 @@ class Call:
             image_output: Image part of the output.
             source: `provider`, `injected`, `estimated` or `none`.
         """
-        given = (
-            input, output, cache_read, cache_write, cache_write_1h, reasoning,
-            audio_input, audio_output, image_input, image_output,
-        )  # fmt: skip
+        return self.counted(
+            {
+                "input": input,
+                "output": output,
+                "cache_read": cache_read,
+                "cache_write": cache_write,
+                "cache_write_1h": cache_write_1h,
+                "reasoning": reasoning,
+                "audio_input": audio_input,
+                "audio_output": audio_output,
+                "image_input": image_input,
+                "image_output": image_output,
+            },
+            source=source,
+        )
+
+    def counted(self, counts: Mapping[str, Any], *, source: str = "provider") -> Call:
+        """Say the same with the names of `Usage` as keys."""
         if self.closed:
             return self
         if source not in SOURCES:
             return self._refuse("usage.source")
-        counts = {}
-        for name, value in zip(_COUNTS, given, strict=True):
+        known = {}
+        for name, value in counts.items():
             if value is not None and (count := self._whole(f"usage.{name}", value)) is not None:
-                counts[name] = count
-        if counts:
-            self.tokens = Usage(**counts) if self.tokens is None else replace(self.tokens, **counts)
+                known[name] = count
+        if known:
+            self.tokens = Usage(**known) if self.tokens is None else replace(self.tokens, **known)
             self.source = source
-        elif self.source is None:
-            self.source = source if source == "none" else None
+        elif source == "none" and self.tokens is None:
+            self.source = source
         return self
 
     def response(
@@ -312,9 +325,7 @@ class Call:
         self.amount, self.currency = money, name.upper()
         return self
 
-    def retry(
-        self, error: BaseException | str | None = None, delay: float | None = None
-    ) -> Call:
+    def retry(self, error: BaseException | str | None = None, delay: float | None = None) -> Call:
         """Say that the request is sent again inside this call, and why, and after which wait."""
         if self.closed:
             return self

@@ -39,7 +39,9 @@ def outcome_of(error: BaseException | None) -> Outcome:
     """What an exception means for the operation that it left."""
     if error is None:
         return Outcome.OK
-    if not isinstance(error, Exception):  # CancelledError, KeyboardInterrupt, GeneratorExit, ...
+    if isinstance(error, GeneratorExit):
+        return Outcome.ABANDONED
+    if not isinstance(error, Exception):  # CancelledError, KeyboardInterrupt, SystemExit
         return Outcome.CANCELLED
     if isinstance(error, TimeoutError):
         return Outcome.TIMEOUT

@@ -102,9 +102,29 @@ class Run:
     """
 
     __slots__ = (
-        "_clock", "_entered", "_history", "_lock", "_phase", "_state", "agent", "context",
-        "durations", "dropped", "id", "inference_calls", "last_beat", "listener", "parent_id",
-        "policy", "progress", "reason", "refused", "started", "task", "timeouts", "tool_calls",
+        "_clock",
+        "_entered",
+        "_history",
+        "_lock",
+        "_phase",
+        "_state",
+        "agent",
+        "context",
+        "dropped",
+        "durations",
+        "id",
+        "inference_calls",
+        "last_beat",
+        "listener",
+        "parent_id",
+        "policy",
+        "progress",
+        "reason",
+        "refused",
+        "started",
+        "task",
+        "timeouts",
+        "tool_calls",
         "violations",
     )  # fmt: skip
 

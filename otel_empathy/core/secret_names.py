@@ -39,7 +39,7 @@ _HINTS: Final = frozenset(
     }
 )  # fmt: skip
 _PLACEHOLDER: Final = re.compile(
-    r"\$[A-Z_][A-Z0-9_]*|\$\{\w+\}|\$?\{\{[^{}]*\}\}|<[\w .-]+>|[*.xX•]+|%\(\w+\)s"
+    r"\$[A-Z_][A-Z0-9_]*|\$\{\w+\}?|\$?\{\{[^{}]*\}\}|<[\w .-]+>|[*.xX•]+|%\(\w+\)s"
     r"|(?:os\.(?:environ|getenv)|process\.env|env\.[A-Z_]).*",
     re.DOTALL,
 )

@@ -86,6 +86,7 @@ class Budget:
 
 
 _DEFAULT: Final = Budget()
+_NESTED: Final = frozenset({dict, list, tuple})  # asked for first, because most values are these
 
 
 def to_json(value: Any, *, budget: Budget = _DEFAULT) -> tuple[str, bool]:
@@ -174,6 +175,8 @@ class _Walk:
             return self._text(value)
         if self._left <= 0:
             return self._marked("<size>")
+        if kind in _NESTED:
+            return self._nested(value, kind, depth)
         if issubclass(kind, Enum):
             return self.any(object.__getattribute__(value, "_value_"), depth)
         if issubclass(kind, str):
@@ -195,7 +198,11 @@ class _Walk:
             return self._marked("<depth>")
         self._above.add(id(value))
         try:
-            pairs = _pairs(value, kind)
+            if kind not in _NESTED and hasattr(kind, "model_dump"):
+                dumped = value.model_dump()
+                endless = hasattr(type(dumped), "model_dump")
+                return self.any(dumped, depth + 1 if endless else depth)
+            pairs = None if kind is list else _pairs(value, kind)
             if pairs is not None:
                 return self._object(pairs, depth + 1)
             base = next((base for base in _ARRAYS if issubclass(kind, base)), None)
@@ -215,7 +222,8 @@ class _Walk:
                 left = f"<+{size - number} keys>" if size else "<+keys>"
                 found[self._marked(left)] = None
                 break
-            name = self._key(key)
+            usual = type(key) is str and len(key) <= _KEY and key.isascii()
+            name = key if usual else self._key(key)
             if name in found:
                 name = f"{name}#{number}"
             self._left -= len(name) + 4
@@ -304,8 +312,6 @@ def _pairs(value: Any, kind: type) -> Iterable[tuple[Any, Any]] | None:
         return [(name, getattr(value, name, None)) for name in kind.__dataclass_fields__]
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return zip(kind._fields, tuple.__iter__(value), strict=False)
-    if hasattr(kind, "model_dump"):
-        return _pairs(dumped := value.model_dump(), type(dumped))
     if issubclass(kind, Mapping):
         return ((key, value[key]) for key in value)
     return None

@@ -119,6 +119,13 @@ class CallSpan(Operation):
 
     streams = True
 
+    _first: float
+    _gaps: list[float]
+    _head: list[Any]
+    _last: float
+    _room: int
+    _tail: deque[Any]
+
     def __init__(self, spec: CallSpec, parent: Context) -> None:
         super().__init__()
         self._spec = spec
@@ -199,9 +206,9 @@ class CallSpan(Operation):
 
     def _begin_stream(self, now: float) -> None:
         self._first = now - self._started
-        self._gaps: list[float] = []
-        self._head: list[Any] = []
-        self._tail: deque[Any] = deque(maxlen=_TAIL)
+        self._gaps = []
+        self._head = []
+        self._tail = deque(maxlen=_TAIL)
         spec = self._spec
         self._room = 0 if spec.read is None else _ALL if spec.thorough else _HEAD
 
@@ -253,17 +260,19 @@ class CallSpan(Operation):
     def _describe(self, known: dict[str, Any], outcome: Outcome) -> None:
         call, spec = self.call, self._spec
         known.update(call.attributes)
-        if call.model != spec.model:
-            known[semconv.REQUEST_MODEL] = call.model
-        if call.provider != spec.provider:
-            known[semconv.PROVIDER] = call.provider
-        if call.response_model is not None:
-            known[semconv.RESPONSE_MODEL] = call.response_model
-        if call.response_id is not None:
-            known[semconv.RESPONSE_ID] = call.response_id
-        finish = self._finish_reasons(outcome)
-        if finish:
-            known[semconv.FINISH_REASONS] = finish
+        for key, value in (
+            (semconv.REQUEST_MODEL, None if call.model == spec.model else call.model),
+            (semconv.PROVIDER, None if call.provider == spec.provider else call.provider),
+            (semconv.RESPONSE_MODEL, call.response_model),
+            (semconv.RESPONSE_ID, call.response_id),
+            (semconv.FINISH_REASONS, self._finish_reasons(outcome) or None),
+            (semconv.CALL_RETRIES, len(call.retries) or None),
+            (semconv.CALL_FALLBACK_FROM, call.fallback_from),
+            (semconv.CALL_CACHE_HIT, call.cache_hit or None),
+            (semconv.CALL_CACHE_TYPE, call.cache_type),
+        ):
+            if value is not None:
+                known[key] = value
         if self._chunks:
             known[semconv.REQUEST_STREAM] = True
             known[semconv.TIME_TO_FIRST_CHUNK] = self._first
@@ -271,15 +280,7 @@ class CallSpan(Operation):
         if spec.priced and not call.cache_hit:
             _describe_usage(call, known)
         if call.prompt_name is not None:
-            _describe_prompt(call, known)
-        if call.retries:
-            known[semconv.CALL_RETRIES] = len(call.retries)
-        if call.fallback_from is not None:
-            known[semconv.CALL_FALLBACK_FROM] = call.fallback_from
-        if call.cache_hit:
-            known[semconv.CALL_CACHE_HIT] = True
-            if call.cache_type is not None:
-                known[semconv.CALL_CACHE_TYPE] = call.cache_type
+            known.update(_prompt_attributes(call))
         known[semconv.CALL_OUTCOME] = outcome.value
 
     def _finish_reasons(self, outcome: Outcome) -> tuple[str, ...]:
@@ -287,7 +288,7 @@ class CallSpan(Operation):
         finish = self.call.finish or ()
         if outcome is Outcome.OK or not self._spec.inference:
             return finish
-        choices = self.call.attributes.get(semconv.CHOICE_COUNT, 1)
+        choices: int = self.call.attributes.get(semconv.CHOICE_COUNT, 1)
         return finish + ("error",) * (choices - len(finish))
 
     def _fill(self, span: Span, ended: dict[str, Any]) -> None:
@@ -340,16 +341,15 @@ def _describe_usage(call: Call, known: dict[str, Any]) -> None:
         known[semconv.USAGE_CACHE_CREATION] = tokens.cache_write
 
 
-def _describe_prompt(call: Call, known: dict[str, Any]) -> None:
-    for key, value in (
-        (semconv.PROMPT_NAME, call.prompt_name),
-        (semconv.PROMPT_VERSION, call.prompt_version),
-        (semconv.PROMPT_FORMAT, call.prompt_format),
-        (semconv.PROMPT_PARSED, call.parsed_ok),
-        (semconv.PROMPT_VALIDATED, call.validated_ok),
-    ):
-        if value is not None:
-            known[key] = value
+def _prompt_attributes(call: Call) -> dict[str, Any]:
+    known = {
+        semconv.PROMPT_NAME: call.prompt_name,
+        semconv.PROMPT_VERSION: call.prompt_version,
+        semconv.PROMPT_FORMAT: call.prompt_format,
+        semconv.PROMPT_PARSED: call.parsed_ok,
+        semconv.PROMPT_VALIDATED: call.validated_ok,
+    }
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _tell_exception(

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from opentelemetry import baggage, context as context_api
+from opentelemetry import baggage
+from opentelemetry import context as context_api
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
@@ -102,9 +103,7 @@ class Scope:
 
     def with_(self, **changes: Any) -> Scope:
         """The same with some values changed."""
-        known = {
-            name: getattr(self, name) for name in self.__slots__ if name != "attributes"
-        }
+        known = {name: getattr(self, name) for name in self.__slots__ if name != "attributes"}
         known.update(changes)
         return Scope(**known)
 
@@ -228,25 +227,30 @@ class using:  # noqa: N801 - reads as `with using(...)`
         self._user = None if user is None else str(user)
         self._inside: list[tuple[Context, Context]] = []
 
-    def __enter__(self) -> using:
+    def __enter__(self) -> None:
         """Begin."""
         if live.on:
             self._begin()
-        return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """End."""
         if self._inside:
             restore(*self._inside.pop())
 
-    async def __aenter__(self) -> using:
+    async def __aenter__(self) -> None:
         """Begin."""
-        return self.__enter__()
+        self.__enter__()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """End."""
         self.__exit__(kind, error, tb)
@@ -265,7 +269,7 @@ class using:  # noqa: N801 - reads as `with using(...)`
 def carry(fn: F) -> F:
     """Take the context of this line along into a thread, a pool or a task.
 
-        pool.map(carry(work), items)
+    pool.map(carry(work), items)
     """
     if not live.on:
         return fn

@@ -134,20 +134,7 @@ def enrich(call: Call, data: Any) -> dict[str, Any]:
 
     The result holds the attributes for which a call has no field.
     """
-    known = dict(data.attributes)
-    tokens, source, content = None, None, {}
-    if isinstance(data, Merged):
-        tokens, source, content = _counts(data.tokens), data.source, data.content
-    else:
-        for key in _PLAIN:
-            value = getattr(data, _field(key), None)
-            if value is not None:
-                known[key] = value
-        given = {name: getattr(data, _field(key), None) for name, key in _USAGE.items()}
-        tokens = {name: value for name, value in given.items() if value is not None}
-        if call.take is not None:
-            given = {key: getattr(data, _field(key), None) for key in _MESSAGES}
-            content = {key: call.take(key, value) for key, value in given.items() if value}
+    known, tokens, source, content = _handed(call, data)
     provider, model = known.pop(semconv.PROVIDER, None), known.pop(semconv.REQUEST_MODEL, None)
     call.provider, call.model = call.provider or provider, call.model or model
     answered, id_ = known.pop(semconv.RESPONSE_MODEL, None), known.pop(semconv.RESPONSE_ID, None)
@@ -168,6 +155,26 @@ def enrich(call: Call, data: Any) -> dict[str, Any]:
     if content:
         call.content = {**content, **call.content}
     return known
+
+
+def _handed(
+    call: Call, data: Any
+) -> tuple[dict[str, Any], dict[str, int], str | None, dict[str, Any]]:
+    """Attributes, token counts, their source and content, from our object or the official one."""
+    known = dict(data.attributes)
+    if isinstance(data, Merged):
+        return known, _counts(data.tokens), data.source, data.content
+    known.update(_present(data, {key: key for key in _PLAIN}))
+    content = {}
+    if call.take is not None:
+        said = _present(data, {key: key for key in _MESSAGES})
+        content = {key: call.take(key, value) for key, value in said.items() if value}
+    return known, _present(data, _USAGE), None, content
+
+
+def _present(data: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    given = ((name, getattr(data, _field(key), None)) for name, key in names.items())
+    return {name: value for name, value in given if value is not None}
 
 
 def _counts(usage: Usage | None) -> dict[str, int]:

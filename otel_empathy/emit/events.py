@@ -49,10 +49,7 @@ def emit(
     if not live.on or logger is None:
         return
     where = get_current() if context is None else context
-    known = dict(inherited(where))
-    for key, value in attributes.items():
-        if value is not None:
-            known[key] = value
+    known = {**inherited(where), **{k: v for k, v in attributes.items() if v is not None}}
     now = live.clock.time_ns()
     logger.emit(
         timestamp=now,

@@ -77,7 +77,9 @@ def measure(ended: Measured) -> None:
     if ended.outcome is Outcome.ABANDONED:
         record(semconv.CALL_ABANDONED, 1, labels, context)
     for retried in ended.call.retries:
-        record(semconv.CALL_RETRIED, 1, _with(labels, semconv.ERROR_TYPE, retried.error_type), context)
+        record(
+            semconv.CALL_RETRIED, 1, _with(labels, semconv.ERROR_TYPE, retried.error_type), context
+        )
     if not ended.priced:
         return
     tokens = None if ended.call.source == "estimated" else ended.call.tokens

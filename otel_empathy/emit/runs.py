@@ -148,7 +148,7 @@ class RunSpan(Operation):
         events.emit(semconv.EVENT_RUN_CHANGED, severity, known, context=self.context)
 
     @guarded("wrap")
-    def phase_changed(self, run: Run, transition: Transition) -> None:
+    def phase_changed(self, run: Run, transition: Transition) -> None:  # noqa: ARG002
         """Tell that the run is in a new phase, on the stream of events and on the span."""
         known: dict[str, Any] = {semconv.PHASE_NAME: transition.phase}
         if transition.previous is not None:

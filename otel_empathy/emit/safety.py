@@ -89,7 +89,10 @@ class guarded:  # noqa: N801 - reads as a verb, as a decorator and after `with`
         """Begin."""
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> bool:
         """Count and swallow an error."""
         return isinstance(error, Exception) and _swallowed(self.site, error)

@@ -22,7 +22,7 @@ from otel_empathy.core.outcomes import Outcome, error_type, outcome_of, qualifie
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
 
-__all__ = ["Held", "Operation", "message_of", "reap", "record_error"]
+__all__ = ["Held", "Operation", "message_of", "reap", "record_error", "watch"]
 
 _EXCEPTION: Final = "exception"
 _MESSAGE: Final = 8_192
@@ -36,9 +36,15 @@ _orphans: Final[deque[tuple[Operation, Outcome, float]]] = deque()
 _collector: int | None = None
 
 
-def _watch(phase: str, info: Mapping[str, Any]) -> None:
+def _note(phase: str, _info: Mapping[str, Any]) -> None:
     global _collector  # noqa: PLW0603 - there is one collector
     _collector = get_ident() if phase == "start" else None
+
+
+def watch() -> None:
+    """Learn from now on when the garbage collector runs; for everything that it may end."""
+    if _note not in gc.callbacks:
+        gc.callbacks.append(_note)
 
 
 def reap() -> int:
@@ -97,7 +103,7 @@ class Operation:
     def chunk(self, value: Any) -> None:
         """Take note of a chunk of a stream."""
 
-    def finish(self, result: Any = None) -> None:
+    def finish(self, result: Any = None) -> None:  # noqa: ARG002 - for those who read results
         """End well."""
         self.end(Outcome.OK)
 
@@ -126,8 +132,8 @@ class Operation:
             self.close(outcome, error, elapsed)
 
     def close(self, outcome: Outcome, error: BaseException | None, elapsed: float) -> None:
-        """Write down how it went; `end` takes care that this happens once."""
-        self.stop(elapsed)
+        """Write down how it went, then `stop`; `end` takes care that this happens once."""
+        raise NotImplementedError
 
     def stop(self, elapsed: float) -> None:
         """End the span: its length is the measured duration, whatever the wall clock did."""
@@ -149,8 +155,7 @@ class Held:
     __slots__ = ("operation",)
 
     def __init__(self, operation: Operation) -> None:
-        if _watch not in gc.callbacks:
-            gc.callbacks.append(_watch)
+        watch()
         self.operation = operation
 
     def __del__(self) -> None:

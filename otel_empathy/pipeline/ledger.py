@@ -313,10 +313,16 @@ def recompute(home: Path, cursors: Mapping[tuple[str, str], Any]) -> Balance:
         per_instance.setdefault(name.instance, Counter())[one.signal] += one.records
     for path in ledger_folder(home).glob("????????.json"):
         record = read_record(path)
-        if record is not None:
-            balance.dropped.update(record.dropped)
-            if segments.is_locked(path):
-                balance.waiting += record.waiting
+        if record is None:
+            continue
+        balance.dropped.update(record.dropped)
+        if segments.is_locked(path):
+            balance.waiting += record.waiting
+        for backend in record.backends:
+            # A process that died before its first request still owes what it wrote.
+            if (backend, path.stem) not in cursors:
+                row = balance.backends.setdefault(backend, BackendBalance())
+                row.acked += per_instance.get(path.stem, Counter()).total()
     for (backend, instance), cursor in cursors.items():
         row = balance.backends.setdefault(backend, BackendBalance())
         row.acked += per_instance.get(instance, Counter()).total()

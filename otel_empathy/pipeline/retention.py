@@ -57,6 +57,11 @@ class _Run:
             if self.now - int(data.get("seen_ns", 0)) < _FORGOTTEN_NS
         }
         self.cursors = all_cursors(home)
+        for path in ledger.ledger_folder(home).glob("????????.json"):
+            record = ledger.read_record(path)
+            for backend in record.backends if record is not None else ():
+                # A process that died before its first request still owes what it wrote.
+                self.cursors.setdefault((backend, path.stem), Cursor(backend, path.stem))
 
     def apply(self, days: float, max_bytes: int) -> None:
         found = [s for signal in SIGNALS for s in segments.listed(self.home, signal)]

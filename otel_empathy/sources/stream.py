@@ -15,20 +15,22 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, detach, get_current
 
 from otel_empathy.emit.context import restore
-from otel_empathy.emit.spans import Held, Operation
+from otel_empathy.emit.spans import Held, Operation, watch
 
 __all__ = ["AsyncStream", "Start", "Stream", "async_generator", "drive"]
 
-Start = Callable[[tuple[Any, ...], dict[str, Any]], "tuple[Any, Operation | None]"]
-"""Makes an async generator and begins its operation, from the arguments of a call."""
+Start = Callable[[tuple[Any, ...], dict[str, Any]], "tuple[Callable[[], Any], Operation | None]"]
+"""From the arguments of a call: what makes the async generator, and its operation."""
 
 _STEPS: Final = frozenset({"send", "throw", "asend", "athrow"})
 _ENDS: Final = frozenset({"close", "aclose"})
 
 
-def drive(inner: Any, operation: Operation) -> Generator[Any, Any, Any]:
-    """Run a generator to its end, each step in the context of its operation."""
+def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, Any]:
+    """Make a generator and run it to its end, each step in the context of its operation."""
+    watch()
     context = operation.context
+    inner = _made(make, operation)
     chunk = operation.chunk if operation.streams else None
     step: Callable[..., Any] = inner.__next__
     given: tuple[Any, ...] = ()
@@ -72,11 +74,12 @@ def async_generator(start: Start) -> Callable[..., Any]:
     """
 
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        inner, operation = start(args, kwargs)
+        make, operation = start(args, kwargs)
         # A loop that is closed never finishes its generators; this does.
-        held = None if operation is None else Held(operation)
+        _held = None if operation is None else Held(operation)
         context = None if operation is None else operation.context
         chunk = operation.chunk if operation is not None and operation.streams else None
+        inner = make() if operation is None else _made(make, operation)
         step: Callable[..., Any] = inner.__anext__
         given: tuple[Any, ...] = ()
         while True:
@@ -102,6 +105,18 @@ def async_generator(start: Start) -> Callable[..., Any]:
                 step, given = inner.athrow, (error,)
 
     return wrapper
+
+
+def _made(make: Callable[[], Any], operation: Operation) -> Any:
+    """The generator; arguments that do not fit show here."""
+    token = attach(operation.context)
+    try:
+        return make()
+    except BaseException as error:
+        operation.fail(error)
+        raise
+    finally:
+        detach(token)
 
 
 async def _step(
@@ -163,7 +178,7 @@ class _Proxy:
         put(self, "_oe_context", operation.context)
 
     # What isinstance() asks for: a caller that checks for the library's class is right.
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         return type(self._oe_stream)
 
@@ -204,7 +219,10 @@ class Stream(_Proxy):
         return self if entered is self._oe_stream else entered
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> Any:
         return _end(self, self._oe_stream.__exit__, kind, error, tb)
 
@@ -225,14 +243,21 @@ class AsyncStream(_Proxy):
         return self if entered is self._oe_stream else entered
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> Any:
         return await _end(self, self._oe_stream.__aexit__, kind, error, tb)
 
 
+def _of(proxy: _Proxy) -> tuple[Operation, Context]:
+    return proxy._oe_operation, proxy._oe_context  # noqa: SLF001 - methods would hide the library's
+
+
 def _read(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
-    operation = proxy._oe_operation
-    token = attach(proxy._oe_context)
+    operation, context = _of(proxy)
+    token = attach(context)
     try:
         value = step(*given)
         object.__setattr__(proxy, "_oe_context", get_current())
@@ -249,8 +274,8 @@ def _read(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
 
 
 async def _read_async(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
-    operation = proxy._oe_operation
-    value, context = await _step(step, given, operation, proxy._oe_context)
+    operation, before = _of(proxy)
+    value, context = await _step(step, given, operation, before)
     object.__setattr__(proxy, "_oe_context", context)
     operation.chunk(value)
     return value
@@ -263,7 +288,7 @@ def _forward(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
 
 def _end(proxy: _Proxy, last: Callable[..., Any], *given: Any) -> Any:
     """The last word to a stream; a library may want it awaited or not."""
-    operation, context = proxy._oe_operation, proxy._oe_context
+    operation, context = _of(proxy)
     token = attach(context)
     try:
         result = last(*given)

@@ -22,12 +22,14 @@ from otel_empathy.sources.limit import limited
 from otel_empathy.sources.shape import Shape, checked, name_of, shape_of
 from otel_empathy.sources.stream import AsyncStream, Stream, async_generator, drive
 
-__all__ = ["Block", "Guard", "Open", "wrap"]
+__all__ = ["Block", "Define", "Guard", "Open", "wrap"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-Open = Callable[[tuple[Any, ...], dict[str, Any]], "Operation | None"]
-"""Begins the operation of one call, from its arguments; None leaves the call alone."""
+Open = Callable[[Context, tuple[Any, ...], dict[str, Any]], "Operation | None"]
+"""Begins the operation of one call, in a context, from the call's arguments; None leaves it be."""
+Define = Callable[["Callable[..., Any] | None"], Open]
+"""Makes what begins the operations of a function, once; of a `with` block where there is none."""
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 """A decorator that goes inside the span, so that its retries are part of the operation."""
 
@@ -36,7 +38,7 @@ _GUARD: Final = guarded("wrap")
 
 def wrap(
     fn: Any,
-    define: Callable[[Callable[..., Any]], Open],
+    define: Define,
     *,
     by: str,
     guard: Guard | None = None,
@@ -61,7 +63,7 @@ def wrap(
     shape = shape_of(plain)
     inner = plain
     if guard is not None:
-        inner = guard(plain) if callable(guard) else None  # type: ignore[assignment]
+        inner = guard(plain) if callable(guard) else None
         if not callable(inner):
             raise WrongType(f"guard {guard!r} must be a decorator: a callable that gives one back")
     if seconds is not None:
@@ -81,20 +83,18 @@ class Block(Generic[T]):
     """A decorator that was given its arguments; it can be entered with `with` as well.
 
     Args:
-        define: Makes what opens the operation of a decorated function.
-        enter: Opens the operation of a `with` block.
+        define: Makes what opens the operations.
         show: What the block is given to work with.
         by: The decorator's name, for errors.
         guard: A decorator to put around a decorated function, inside the span.
         seconds: How long a call of a decorated function may take.
     """
 
-    __slots__ = ("_by", "_define", "_enter", "_entered", "_guard", "_seconds", "_show")
+    __slots__ = ("_by", "_define", "_entered", "_guard", "_open", "_seconds", "_show")
 
     def __init__(
         self,
-        define: Callable[[Callable[..., Any]], Open],
-        enter: Callable[[Context], Operation | None],
+        define: Define,
         show: Callable[[Operation | None], T],
         *,
         by: str,
@@ -102,7 +102,7 @@ class Block(Generic[T]):
         seconds: float | None = None,
     ) -> None:
         self._define = define
-        self._enter = _GUARD(enter)
+        self._open = _GUARD(define(None))
         self._show = show
         self._by = by
         self._guard = guard
@@ -126,23 +126,24 @@ class Block(Generic[T]):
         operation = None
         if live.on:
             previous = get_current()
-            operation = self._enter(previous)
+            operation = self._open(previous, (), {})
             if operation is not None:
                 attach(operation.context)
                 self._entered.append((operation, previous))
         return self._show(operation)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """End."""
         if not self._entered:
             return
         # One object may be entered by several tasks at once; each finds its own by its context.
         here = get_current()
-        index = next(
-            (i for i, (known, _) in enumerate(self._entered) if known.context is here), -1
-        )
+        index = next((i for i, (known, _) in enumerate(self._entered) if known.context is here), -1)
         operation, previous = self._entered.pop(index)
         if error is None:
             operation.finish()
@@ -155,7 +156,10 @@ class Block(Generic[T]):
         return self.__enter__()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """End."""
         self.__exit__(kind, error, tb)
@@ -165,7 +169,7 @@ def _function(inner: Callable[..., Any], begin: Open) -> Any:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not live.on:
             return inner(*args, **kwargs)
-        operation = begin(args, kwargs)
+        operation = begin(get_current(), args, kwargs)
         if operation is None:
             return inner(*args, **kwargs)
         token = attach(operation.context)
@@ -186,7 +190,7 @@ def _function(inner: Callable[..., Any], begin: Open) -> Any:
 def _delivered(result: Any, operation: Operation) -> Any:
     """The result for the caller; one that is still to come keeps the operation open."""
     if type(result) is CoroutineType:  # a plain function in front of a coroutine
-        return _awaited(result, operation, Held(operation))
+        return _awaited(lambda: result, operation, Held(operation))
     if operation.streams:
         if hasattr(type(result), "__next__"):
             return Stream(result, operation)
@@ -200,23 +204,23 @@ def _coroutine(inner: Callable[..., Any], begin: Open) -> Any:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not live.on:
             return await inner(*args, **kwargs)
-        operation = begin(args, kwargs)
+        operation = begin(get_current(), args, kwargs)
         if operation is None:
             return await inner(*args, **kwargs)
         call = inner
         if operation.limit is not None:
             call = limited(inner, Shape.COROUTINE, operation.limit)
-        return await _awaited(call(*args, **kwargs), operation, None)
+        return await _awaited(lambda: call(*args, **kwargs), operation, None)
 
     return wrapper
 
 
-async def _awaited(coroutine: Any, operation: Operation, held: Held | None) -> Any:
-    """Await in the operation's context; `held` ends it if nobody ever awaits."""
+async def _awaited(make: Callable[[], Any], operation: Operation, _held: Held | None) -> Any:
+    """Await in the operation's context; `_held` ends it if nobody ever awaits."""
     previous = get_current()
     token = attach(operation.context)
     try:
-        result = _delivered(await coroutine, operation)
+        result = _delivered(await make(), operation)
     except GeneratorExit as error:
         # Somebody dropped the coroutine; this may be another flow of control than its own.
         operation.fail(error)
@@ -232,22 +236,25 @@ async def _awaited(coroutine: Any, operation: Operation, held: Held | None) -> A
 
 def _generator(inner: Callable[..., Any], begin: Open) -> Any:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        operation = begin(args, kwargs) if live.on else None
+        operation = begin(get_current(), args, kwargs) if live.on else None
         if operation is None:
             return (yield from inner(*args, **kwargs))
         call = inner
         if operation.limit is not None:
             call = limited(inner, Shape.GENERATOR, operation.limit)
-        return (yield from drive(call(*args, **kwargs), operation))
+        return (yield from drive(lambda: call(*args, **kwargs), operation))
 
     return wrapper
 
 
 def _async_generator(inner: Callable[..., Any], begin: Open) -> Any:
-    def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Operation | None]:
-        operation = begin(args, kwargs) if live.on else None
-        if operation is None or operation.limit is None:
-            return inner(*args, **kwargs), operation
-        return limited(inner, Shape.ASYNC_GENERATOR, operation.limit)(*args, **kwargs), operation
+    def start(
+        args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Callable[[], Any], Operation | None]:
+        operation = begin(get_current(), args, kwargs) if live.on else None
+        call = inner
+        if operation is not None and operation.limit is not None:
+            call = limited(inner, Shape.ASYNC_GENERATOR, operation.limit)
+        return lambda: call(*args, **kwargs), operation
 
     return async_generator(start)

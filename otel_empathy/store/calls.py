@@ -20,10 +20,12 @@ from msgspec import Struct, field
 from otel_empathy.core import semconv
 from otel_empathy.core.usage import Usage
 from otel_empathy.store import wire
-from otel_empathy.store.reader import Progress, Reader, Scan
+from otel_empathy.store.reader import Progress, Reader
 from otel_empathy.store.window import Window, rfc3339
 
-__all__ = ["OPERATIONS", "Call", "Decoder", "calls", "is_error", "money"]
+__all__ = [
+    "FAILED", "MOST_MONEY", "OPERATIONS", "Call", "Decoder", "Seen", "amount", "calls", "whole",
+]  # fmt: skip
 
 OPERATIONS: Final = semconv.INFERENCE | {semconv.EMBEDDINGS}
 
@@ -139,7 +141,8 @@ class Decoder:
     def _build(self) -> None:
         kinds = {**self._others, **self._wanted}
         self._known = len(self._others)
-        attribute = Union[tuple(kinds.values())]  # noqa: UP007 - the parts are not known before
+        parts = tuple(kinds.values())
+        attribute: Any = Union.__getitem__(parts)  # the parts are not known before
         self._span: Any = msgspec.defstruct(
             "CallSpan",
             [("attributes", _list_of(attribute), field(default_factory=list))],
@@ -151,11 +154,13 @@ class Decoder:
         scope = msgspec.defstruct(
             "CallScope", [("spans", spans, field(default_factory=list))], gc=False
         )
-        scopes = ("scopes", _list_of(scope), field(default_factory=list, name="scopeSpans"))
-        sender = [("resource", wire.Resource | None, None)] if self._ids else []
+        scopes: Any = ("scopes", _list_of(scope), field(default_factory=list, name="scopeSpans"))
+        sender: list[Any] = [("resource", wire.Resource | None, None)] if self._ids else []
         resource = msgspec.defstruct("CallResource", [scopes, *sender], gc=False)
         resources = ("resources", _list_of(resource), field(name="resourceSpans"))
-        self._line = wire.decoder(msgspec.defstruct("CallLine", [resources], gc=False))
+        self._line: Callable[[bytes], Any] = wire.decoder(
+            msgspec.defstruct("CallLine", [resources], gc=False)
+        )
         self._spans = wire.decoder(spans)
 
     def __call__(self, line: bytes) -> list[tuple[str | None, list[Any]]]:
@@ -182,7 +187,7 @@ class Decoder:
         return groups
 
     def row(self, attributes: list[Any]) -> tuple[Any, ...]:
-        """The wanted attributes of a span in the wanted order; `value` is empty where one is absent.
+        """The wanted attributes of a span in the wanted order; an absent one has an empty value.
 
         Spans of one kind carry the same keys in the same order, so where they stand is looked up
         by that order, at a third of what a dict of each span's attributes takes.
@@ -240,7 +245,7 @@ class Decoder:
         ]
 
     def _converted(self, span: wire.Span) -> Any:
-        found = {
+        found: dict[str, Any] = {
             "start": span.start or 0,
             "end": span.end or 0,
             "status": span.status,
@@ -342,9 +347,7 @@ class Call(Struct, frozen=True, gc=False, kw_only=True):
         return form
 
 
-def calls(
-    reader: Reader, window: Window, *, progress: Progress | None = None
-) -> Iterator[Call]:
+def calls(reader: Reader, window: Window, *, progress: Progress | None = None) -> Iterator[Call]:
     """The calls of a window, in the order of the files, each once."""
     scan = reader.scan("traces", after=window.after, progress=progress)
     seen = Seen() if scan.may_repeat else None

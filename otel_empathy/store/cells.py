@@ -15,8 +15,26 @@ from typing import Any, Final
 
 from otel_empathy.store import calls, wire
 from otel_empathy.store.calls import (
-    FAILED, MOST_MONEY, OPERATIONS, Amount, CacheHit, CacheRead, Currency, Decoder, GenaiAmount, GenaiCurrency, Input,
-    Operation, Output, Provider, RequestModel, ResponseModel, Tier, User, Workflow, amount,
+    FAILED,
+    MOST_MONEY,
+    OPERATIONS,
+    Amount,
+    CacheHit,
+    CacheRead,
+    Currency,
+    Decoder,
+    GenaiAmount,
+    GenaiCurrency,
+    Input,
+    Operation,
+    Output,
+    Provider,
+    RequestModel,
+    ResponseModel,
+    Tier,
+    User,
+    Workflow,
+    amount,
     whole,
 )  # fmt: skip
 from otel_empathy.store.reader import Progress, Reader
@@ -133,7 +151,7 @@ def add_up(
     return Cells([_cell(key, cell) for key, cell in sums.items()], durations)
 
 
-def _add(  # noqa: C901, PLR0914 - see below
+def _add(  # noqa: C901 - see below
     spans: Iterable[Any],
     row: Callable[[list[Any]], tuple[Any, ...]],
     bounds: tuple[int, int],

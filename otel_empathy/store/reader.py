@@ -25,7 +25,18 @@ from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.segments import Name, folder, is_locked
 
-__all__ = ["LONGEST", "File", "Follow", "Paths", "Reader", "Reason", "Scan", "Skip", "Skips"]
+__all__ = [
+    "LONGEST",
+    "File",
+    "Follow",
+    "Paths",
+    "Progress",
+    "Reader",
+    "Reason",
+    "Scan",
+    "Skip",
+    "Skips",
+]
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Progress = Callable[[int, int], None]
@@ -212,7 +223,7 @@ class _Lines:
             self.reject()
         return rest if b"\0" in line and rest else None
 
-    def _whole(self, file: BufferedReader, offset: int = 0) -> Iterator[bytes]:
+    def _whole(self, file: BufferedReader[Any], offset: int = 0) -> Iterator[bytes]:
         """Every line from an offset on that has its newline; `offset` is behind them at the end."""
         after = offset
         for line in iter(partial(file.readline, LONGEST + 1), b""):
@@ -453,7 +464,7 @@ class _Unpacked(RawIOBase):
         return plain
 
 
-def _rest_of_line(file: BufferedReader) -> int:
+def _rest_of_line(file: BufferedReader[Any]) -> int:
     """Read on to the newline of a line; its size from here, 0 when the file ends before."""
     size = 0
     for piece in iter(partial(file.readline, _BUFFER), b""):

@@ -210,20 +210,18 @@ def _event(one: wire.LogRecord, resource: dict[str, Any]) -> Event:
 
 
 def _points(metric: wire.Metric, service: str | None) -> Iterator[Point]:
-    for kind in ("gauge", "sum", "histogram", "exponential", "summary"):
-        data = getattr(metric, kind)
-        for one in (data.points if data is not None else None) or ():
-            yield Point(
-                time=one.time or 0,
-                metric=metric.name or "",
-                unit=metric.unit or "",
-                kind=kind,
-                value=one.whole if one.whole is not None else one.number,
-                count=one.count,
-                sum=one.sum,
-                service=service,
-                attributes=wire.attributes(one.attributes),
-            )
+    for kind, one in metric.points():
+        yield Point(
+            time=one.time or 0,
+            metric=metric.name or "",
+            unit=metric.unit or "",
+            kind=kind,
+            value=one.whole if one.whole is not None else one.number,
+            count=one.count,
+            sum=one.sum,
+            service=service,
+            attributes=wire.attributes(one.attributes),
+        )
 
 
 def _kind(kind: int | str | None) -> str:

@@ -15,8 +15,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 from otel_empathy.store.reader import Follow, Scan
 
 __all__ = [
-    "FAULTS", "AnyValue", "Attribute", "LogRecord", "LogsLine", "MetricsLine", "Resource",
-    "Scope", "Span", "SpanEvent", "Status", "TracesLine", "attributes", "decoded", "decoder",
+    "FAULTS", "AnyValue", "Attribute", "Line", "LogRecord", "LogsLine", "Metric", "MetricsLine",
+    "Resource", "Scope", "Span", "SpanEvent", "Status", "TracesLine", "attributes", "decoded", "decoder",
     "python",
 ]  # fmt: skip
 
@@ -141,6 +141,13 @@ class Metric(Struct, frozen=True, gc=False):
     exponential: Points | None = field(default=None, name="exponentialHistogram")
     summary: Points | None = None
 
+    def points(self) -> Iterator[tuple[str, DataPoint]]:
+        """Each data point with the kind of data it belongs to."""
+        for kind in ("gauge", "sum", "histogram", "exponential", "summary"):
+            data: Points | None = getattr(self, kind)
+            for one in (data.points if data is not None else None) or ():
+                yield kind, one
+
 
 class ScopeSpans(Struct, frozen=True, gc=False):
     """Spans of one scope."""
@@ -216,9 +223,7 @@ class LogsLine(Line, frozen=True, gc=False):
 class MetricsLine(Line, frozen=True, gc=False):
     """A line that is read for its metrics."""
 
-    metrics: list[ResourceMetrics] | UnsetType | None = field(
-        default=UNSET, name="resourceMetrics"
-    )
+    metrics: list[ResourceMetrics] | UnsetType | None = field(default=UNSET, name="resourceMetrics")
     spans: Raw | UnsetType = field(default=UNSET, name="resourceSpans")
     logs: Raw | UnsetType = field(default=UNSET, name="resourceLogs")
 

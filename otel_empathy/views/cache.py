@@ -124,9 +124,7 @@ def cache(calls: Iterable[Call], prices: Prices, *, days: float | None = None) -
 
 
 def _saved(call: Call, reads: int, prices: Prices) -> Decimal | None:
-    rates = prices.rates(
-        call.provider, call.model, at_ns=call.start, input_tokens=call.input or 0
-    )
+    rates = prices.rates(call.provider, call.model, at_ns=call.start, input_tokens=call.input or 0)
     if rates is None or rates.input is None or rates.cache_read is None:
         return None
     return reads * (rates.input - rates.cache_read) / _MILLION

@@ -6,31 +6,26 @@ the business of `store`, what the answers mean that of the other modules here.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
-from pathlib import Path
-from typing import BinaryIO, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, Literal
 
 from otel_empathy.core.clock import SYSTEM, Clock
-from otel_empathy.core.errors import WrongType, WrongValue
+from otel_empathy.core.errors import WrongValue
 from otel_empathy.core.prices import Prices
 from otel_empathy.store import calls, records
 from otel_empathy.store.calls import Call
-from otel_empathy.store.reader import Reader, Skip
+from otel_empathy.store.cells import Cells, add_up
+from otel_empathy.store.reader import Follow, Paths, Progress, Reader, Skip
 from otel_empathy.store.records import Event, Point, Span
-from otel_empathy.store.window import Window
-from otel_empathy.views import cache, export, traces, usage
+from otel_empathy.store.window import Moment, Window
+from otel_empathy.views import cache, export, status, traces, usage
 from otel_empathy.views.cache import CacheView
 from otel_empathy.views.traces import Trace, TraceSummary
 from otel_empathy.views.usage import By, CompareView, SavingsView, UsageView
 
 __all__ = ["Store", "open_store"]
-
-Moment = datetime | int  # an aware datetime, or UTC nanoseconds
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def open_store(
@@ -38,7 +33,7 @@ def open_store(
     *,
     clock: Clock = SYSTEM,
     prices: Prices | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Store:
     """The store of a home, of any folder or file of OTLP-JSON, or of several of them.
 
@@ -69,12 +64,12 @@ class Store:
         *,
         clock: Clock = SYSTEM,
         prices: Prices | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.clock = clock
         self.progress = progress
         self._prices = prices
-        self.reader = Reader(home)
+        self.reader = Reader(home, clock=clock)
 
     # -- money and tokens --------------------------------------------------------------------------
 
@@ -94,7 +89,9 @@ class Store:
             since: First moment of the window.
             until: The moment behind the window.
         """
-        raise NotImplementedError
+        window = self._window(days, since, until)
+        found = self._cells(window, by_user=by == "user")
+        return usage.usage(found, by=by, days=days if since is None and until is None else None)
 
     def savings(
         self,
@@ -104,19 +101,27 @@ class Store:
         reference: str | None = None,
     ) -> SavingsView:
         """What the choice of tiers saved against sending every call to a premium model."""
-        raise NotImplementedError
+        if method not in {"premium_mean", "repriced"}:
+            raise WrongValue(f"method={method!r}: choose premium_mean or repriced")
+        window = self._window(days)
+        found = self._cells(window)
+        if method == "premium_mean":
+            return usage.savings(found, days=days)
+        read = calls.calls(self.reader, window, progress=self.progress)
+        return usage.repriced(found, read, self.prices, reference=reference, days=days)
 
     def cache(self, days: float | None = 7) -> CacheView:
         """What the providers' prompt caches saved."""
-        raise NotImplementedError
+        read = calls.calls(self.reader, self._window(days), progress=self.progress)
+        return cache.cache(read, self.prices, days=days)
 
     def compare(self, first: float = 7, second: float = 30) -> CompareView:
         """Usage of two windows side by side."""
-        raise NotImplementedError
+        return usage.compare(self.usage(days=first), self.usage(days=second))
 
     def recent(self, limit: int = 20, days: float | None = None) -> list[Call]:
         """The newest calls, newest first."""
-        raise NotImplementedError
+        return usage.recent(self.calls(days), limit)
 
     # -- traces ------------------------------------------------------------------------------------
 
@@ -136,11 +141,26 @@ class Store:
         min_cost: float | None = None,
     ) -> list[TraceSummary]:
         """The newest traces that match every filter, newest first."""
-        raise NotImplementedError
+        return traces.newest(
+            self.reader,
+            Window.between(since, until),
+            limit=limit,
+            wanted=traces.Filter(
+                service=service,
+                model=model,
+                agent=agent,
+                run=run,
+                status=status,
+                text=text,
+                min_duration=min_duration,
+                min_cost=min_cost,
+            ),
+            progress=self.progress,
+        )
 
     def trace(self, id_prefix: str) -> Trace | None:
         """One trace as a tree, by its id or the beginning of it; None when there is none."""
-        raise NotImplementedError
+        return traces.find(self.reader, id_prefix, progress=self.progress)
 
     # -- records -----------------------------------------------------------------------------------
 
@@ -152,7 +172,8 @@ class Store:
         until: Moment | None = None,
     ) -> Iterator[Call]:
         """Every call of a window, in the order of the files."""
-        raise NotImplementedError
+        window = self._window(days, since, until)
+        return calls.calls(self.reader, window, progress=self.progress)
 
     def events(
         self,
@@ -163,7 +184,11 @@ class Store:
         until: Moment | None = None,
     ) -> Iterator[Event]:
         """Every event and log record of a window, in the order of the files."""
-        raise NotImplementedError
+        window = self._window(days, since, until)
+        scan = self.reader.scan("logs", after=window.after, progress=self.progress)
+        for event in records.events(scan, scan):
+            if event.time in window and (name is None or event.name == name):
+                yield event
 
     def follow(
         self,
@@ -173,7 +198,9 @@ class Store:
         stop: threading.Event | None = None,
     ) -> Iterator[Span | Event | Point]:
         """New records as they are written, until `stop` is set."""
-        raise NotImplementedError
+        stop = stop or threading.Event()
+        follows = [(signal, self.reader.follow(signal)) for signal in signals]
+        return self._follow(follows, poll, stop)
 
     def export(
         self,
@@ -184,16 +211,59 @@ class Store:
         signal: str = "traces",
     ) -> int:
         """Write calls (`csv`, `jsonl`) or the log's own lines (`otlp`); how many were written."""
-        raise NotImplementedError
+        window = self._window(days)
+        if format == "otlp":
+            return export.write_otlp(
+                self.reader, stream, signal=signal, window=window, progress=self.progress
+            )
+        if format not in export.FORMATS:
+            raise WrongValue(f"format={format!r}: choose one of {', '.join(export.FORMATS)}")
+        write = export.write_csv if format == "csv" else export.write_jsonl
+        return write(calls.calls(self.reader, window, progress=self.progress), stream)
+
+    def status(self) -> dict[str, Any]:
+        """The state of the home: its log, its processes, its backends, its loss ledger."""
+        return status.status(self.reader.paths[0], clock=self.clock)
 
     # -- what could not be read --------------------------------------------------------------------
 
     @property
     def skipped(self) -> Counter[str]:
         """How often a line was skipped, by reason: `torn`, `corrupt`, `too_long`, `unreadable`."""
-        raise NotImplementedError
+        return self.reader.skips.counts
 
     @property
     def skips(self) -> list[Skip]:
         """Where lines were skipped: file, offset, reason (the first thousand)."""
-        raise NotImplementedError
+        return self.reader.skips.places
+
+    # -- how it is done ----------------------------------------------------------------------------
+
+    @property
+    def prices(self) -> Prices:
+        """The price table of this store."""
+        if self._prices is None:
+            self._prices = Prices.bundled()
+        return self._prices
+
+    def _window(
+        self, days: float | None, since: Moment | None = None, until: Moment | None = None
+    ) -> Window:
+        if since is not None or until is not None:
+            return Window.between(since, until)
+        return Window.last(days, self.clock.time_ns())
+
+    def _cells(self, window: Window, *, by_user: bool = False) -> Cells:
+        return add_up(self.reader, window, by_user=by_user, progress=self.progress)
+
+    def _follow(
+        self, follows: list[tuple[str, Follow]], poll: float, stop: threading.Event
+    ) -> Iterator[Span | Event | Point]:
+        while True:
+            began = self.clock.monotonic()
+            for signal, follow in follows:
+                yield from records.DECODERS[signal](follow, follow.look())
+            # A home with very many segments takes a while to look through: never more than a
+            # tenth of the time.
+            if stop.wait(max(poll, 9 * (self.clock.monotonic() - began))):
+                return

@@ -1,7 +1,7 @@
 """What calls used and cost: totals, groups, savings by tiers, two windows side by side.
 
 Pure functions over cells (the sums that `store.cells` makes) and calls. Money is added up exactly
-and rounded in reports only: two places for totals. Which calls belong to a window is decided before.
+and rounded in reports only, to two places. Which calls belong to a window is decided before.
 """
 
 from __future__ import annotations
@@ -239,10 +239,7 @@ def savings(found: Cells, *, days: float | None = None) -> SavingsView:
     paid = [cell for cell in found.cells if (cell.currency or _DEFAULT_CURRENCY) == currency]
     premium = [cell for cell in paid if cell.tier == PREMIUM]
     known = sum(cell.priced for cell in premium)
-    if known:
-        mean = sum((cell.cost for cell in premium), _ZERO) / known
-    else:
-        mean = FALLBACK
+    mean = sum((cell.cost for cell in premium), _ZERO) / known if known else FALLBACK
     baseline = mean * sum(cell.priced for cell in paid)
     return _savings(
         found.cells,

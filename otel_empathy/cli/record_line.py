@@ -1,0 +1,119 @@
+"""One record as one line for people: when, who, what, and what matters of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from otel_empathy.cli.numbers import money, tokens
+from otel_empathy.cli.screen import clean
+from otel_empathy.cli.times import duration, local
+from otel_empathy.core import semconv
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from otel_empathy.store.records import Event, Point, Span
+
+    Record: TypeAlias = Span | Event | Point
+
+__all__ = ["as_text", "cost_of", "error_of", "moment", "tokens_of"]
+
+_NAME = 34  # characters of a name before the rest of the line begins
+_VALUE = 60  # characters of a value
+_ERROR, _WARNING = 17, 13  # severity numbers
+# What is said elsewhere in the line, or is the same in every line of a trace.
+_QUIET = frozenset({semconv.RUN_ID, semconv.SESSION_ID, semconv.USER_HASH, semconv.AGENT_NAME})
+
+
+def moment(record: Record) -> int:
+    """When a record was made: a span when it ended."""
+    from otel_empathy.store.records import Span
+
+    if isinstance(record, Span):
+        return record.start + round((record.duration or 0) * 1e9)
+    return record.time
+
+
+def as_text(record: Record) -> Text:
+    """The line of a record."""
+    from rich.text import Text
+
+    from otel_empathy.store.records import Event, Span
+
+    at = moment(record)
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{local(at, date=False)}.{at // 1_000_000 % 1000:03d}", style="dim")
+    text.append(f" {clean(record.service or '-', limit=12):<12} ", style="cyan")
+    if isinstance(record, Span):
+        _span(text, record)
+    elif isinstance(record, Event):
+        _event(text, record)
+    else:
+        _point(text, record)
+    return text
+
+
+def _span(text: Text, span: Span) -> None:
+    text.append("✗ " if span.failed else "  ", style="bold red")
+    text.append(f"{clean(span.name, limit=_NAME):<{_NAME}}", style="red" if span.failed else "bold")
+    text.append(f" {duration(span.duration):>8}")
+    used = tokens_of(span.attributes)
+    if used is not None:
+        text.append(f"  {tokens(used)} tokens")
+    cost = cost_of(span.attributes)
+    if cost is not None:
+        text.append(f"  {money(cost, str(span.attributes.get(semconv.COST_CURRENCY, 'USD')))}")
+    if span.failed:
+        text.append(f"  {error_of(span)}", style="red")
+
+
+def _event(text: Text, event: Event) -> None:
+    bad = event.severity >= _ERROR
+    style = "red" if bad else "yellow" if event.severity >= _WARNING else ""
+    name = event.name or event.severity_text or "log"
+    text.append("✗ " if bad else "• ", style=style or "dim")
+    text.append(clean(name, limit=_NAME), style=style)
+    if isinstance(event.body, str):
+        text.append(f"  {clean(event.body, limit=_VALUE)}")
+    for key, value in event.attributes.items():
+        if key not in _QUIET:
+            text.append(f"  {clean(key).rpartition('.')[2]}=", style="dim")
+            text.append(clean(value, limit=_VALUE))
+
+
+def _point(text: Text, point: Point) -> None:
+    text.append("∿ ", style="dim")
+    text.append(clean(point.metric), style="bold")
+    shown = point.value if point.value is not None else point.sum
+    if shown is not None:
+        text.append(f"  {shown:g} {clean(point.unit)}")
+    if point.count is not None:
+        text.append(f" in {point.count:,}")
+    for key, value in point.attributes.items():
+        text.append(f"  {clean(key).rpartition('.')[2]}=", style="dim")
+        text.append(clean(value, limit=_VALUE))
+
+
+def tokens_of(attributes: Mapping[str, Any]) -> int | None:
+    """Input and output tokens of a span; None when it says neither."""
+    counts = [attributes.get(key) for key in (semconv.USAGE_INPUT, semconv.USAGE_OUTPUT)]
+    known = [count for count in counts if isinstance(count, int)]
+    return sum(known) if known else None
+
+
+def cost_of(attributes: Mapping[str, Any]) -> Decimal | None:
+    """What a span cost; None when it does not say."""
+    for key in (semconv.COST_AMOUNT, semconv.GENAI_COST_AMOUNT):
+        amount = attributes.get(key)
+        if isinstance(amount, (int, float)) and abs(amount) < float("inf"):
+            return Decimal(str(amount))
+    return None
+
+
+def error_of(span: Span) -> str:
+    """Why a span failed, in a few words."""
+    kind = clean(span.attributes.get(semconv.ERROR_TYPE, ""))
+    message = clean(span.message or "", limit=_VALUE)
+    return ": ".join(part for part in (kind, message) if part) or "failed"

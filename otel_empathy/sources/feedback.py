@@ -1,0 +1,109 @@
+"""What is said about finished work, and what else happened: `feedback` and `event`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from opentelemetry.context import Context, get_current
+
+from otel_empathy.core import semconv
+from otel_empathy.core.call import tier_name
+from otel_empathy.core.errors import WrongType, WrongValue
+from otel_empathy.core.run import Run
+from otel_empathy.emit import events
+from otel_empathy.emit.context import current_call, current_run, scope_of
+from otel_empathy.emit.instruments import record
+from otel_empathy.emit.live import live
+
+__all__ = ["event", "feedback"]
+
+_NAME: Final = "feedback"
+_RATINGS: Final = (1, 5)
+
+
+def feedback(
+    *,
+    score: float | None = None,
+    rating: int | None = None,
+    name: str | None = None,
+    run: str | Run | None = None,
+    workflow: str | None = None,
+    stage: str | None = None,
+    tier: str | None = None,
+    comment: str | None = None,
+) -> None:
+    """Say how good an answer was: a score of 0 to 1, or a rating of 1 to 5 stars.
+
+        feedback(rating=4, run=run.id, comment="helped, but slowly")
+
+    Args:
+        score: How good, 0..1.
+        rating: How many stars, 1..5; becomes a score of (rating - 1) / 4.
+        name: What was judged, such as `helpfulness`.
+        run: The run that is judged, itself or its id; the current one by default.
+        workflow: The workflow that is judged; the current one by default.
+        stage: The stage inside it; the current one by default.
+        tier: The tier that is judged; the current one by default.
+        comment: Why; scrubbed.
+
+    Raises:
+        WrongType: A value is no number.
+        WrongValue: A value is out of its range, or not exactly one of the two is given.
+    """
+    value = _score(score, rating)
+    tier = tier_name(tier)
+    if not live.on:
+        return
+    scope = scope_of(get_current())
+    around = current_run()
+    judged = run if isinstance(run, str) else (around if run is None else run).id
+    known: dict[str, Any] = {
+        semconv.EVALUATION_NAME: name or _NAME,
+        semconv.EVALUATION_SCORE: value,
+        semconv.EVALUATION_LABEL: None if rating is None else str(rating),
+        semconv.EVALUATION_EXPLANATION: None if comment is None else live.scrub(str(comment)),
+        semconv.RESPONSE_ID: current_call().response_id,
+        semconv.FEEDBACK_SOURCE: "user",
+        semconv.RUN_ID: judged,
+        semconv.WORKFLOW_NAME: workflow or scope.workflow,
+        semconv.CALL_STAGE: stage or scope.stage,
+        semconv.CALL_TIER: tier or scope.tier,
+    }
+    context = run.context if isinstance(run, Run) and run is not around else None
+    where = context if isinstance(context, Context) else None
+    events.emit(semconv.EVENT_EVALUATION, events.INFO, known, context=where)
+    record(semconv.FEEDBACK_SCORE, value, known, where)
+
+
+def event(name: str, /, **attributes: Any) -> None:
+    """Say that something happened, as an event in the current trace.
+
+        event("plan.ready", places=3)
+
+    Args:
+        name: What happened.
+        attributes: What is known about it.
+
+    Raises:
+        WrongType: The name is no text.
+        WrongValue: The name is empty.
+    """
+    if not isinstance(name, str):
+        raise WrongType(f"event name {name!r} is no text: give its name")
+    if not name:
+        raise WrongValue("event name is empty: give its name")
+    if live.on:
+        events.emit(name, events.INFO, attributes)
+
+
+def _score(score: Any, rating: Any) -> float:
+    if (score is None) == (rating is None):
+        raise WrongValue(f"score={score!r}, rating={rating!r}: give exactly one of the two")
+    name, value = ("score", score) if rating is None else ("rating", rating)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise WrongType(f"{name}={value!r} must be a number")
+    low, high = (0, 1) if rating is None else _RATINGS
+    if math.isnan(value) or not low <= value <= high:
+        raise WrongValue(f"{name}={value!r} must be between {low} and {high}")
+    return float(value) if rating is None else (value - low) / (high - low)
