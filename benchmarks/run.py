@@ -63,9 +63,13 @@ def interleaved(cases: dict[str, Callable[[], None]], operations: int) -> dict[s
 
 
 def compare(
-    name: str, against: str, times: dict[str, list[float]], ours: str, theirs: str,
+    name: str,
+    against: str,
+    times: dict[str, list[float]],
+    ours: str,
+    theirs: str,
     aim: float | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Add the row of one comparison."""
     ratios = [a / b for a, b in zip(times[ours], times[theirs], strict=True)]
     ROWS.append(
@@ -77,7 +81,7 @@ def compare(
             statistics.median(times[ours]) * 1e6,
             statistics.median(times[theirs]) * 1e6,
             aim,
-        )  # fmt: skip
+        )
     )
 
 
@@ -212,10 +216,12 @@ def fan_out() -> None:
     from faulty_backend import spawn
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
-    from opentelemetry.sdk.trace.export import SpanExportResult
-
-    import otel_empathy
+    from opentelemetry.sdk.trace.export import (
+        BatchSpanProcessor,
+        SimpleSpanProcessor,
+        SpanExporter,
+        SpanExportResult,
+    )
 
     count = 4096
 
@@ -351,7 +357,10 @@ def table() -> None:
     )
     print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"Python {platform.python_version()}, {versions}")  # fmt: skip
-    head = f"{'what':<34} {'against':<36} {'ratio':>7} {'spread':>7} {'aim':>6} {'ours us':>9} {'theirs us':>10}"
+    head = (
+        f"{'what':<34} {'against':<36} {'ratio':>7} {'spread':>7} {'aim':>6} "
+        f"{'ours us':>9} {'theirs us':>10}"
+    )
     print(head + "\n" + "-" * len(head))
     for row in ROWS:
         aim = f"{row.aim:.2f}" if row.aim is not None else ""

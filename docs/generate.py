@@ -17,12 +17,12 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Every setting, one row each. An argument wins over the environment, the environment over the",
-        "default. A malformed variable warns once and its default applies; a malformed argument raises.",
-        "`otel-empathy config` shows the values in force and where each came from.",
+        "Every setting, one row each. An argument wins over the environment, the environment",
+        "over the default. A malformed variable warns once and its default applies; a malformed",
+        "argument raises. `otel-empathy config` shows the values in force and their sources.",
         "",
-        "`service`, `home`, `log`, `capture` and `host` are arguments of `configure()`; every row can also",
-        'be given as `configure(settings={"name": value})`.',
+        "`service`, `home`, `log`, `capture` and `host` are arguments of `configure()`; every row",
+        'can also be given as `configure(settings={"name": value})`.',
         "",
         "| setting | variable | default | what it does |",
         "|---|---|---|---|",
@@ -35,10 +35,10 @@ def settings() -> str:
         lines.append(f"| `{row.name}` | {variables} | {shown} | {row.doc}{note} |")
     lines += [
         "",
-        "Backends and the SDK's own limits, samplers, propagators and resource are set by the standard",
-        "`OTEL_*` variables: `OTEL_EXPORTER_OTLP_*`, `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`,",
-        "`OTEL_LOGS_EXPORTER`, `OTEL_TRACES_SAMPLER`, `OTEL_PROPAGATORS`, `OTEL_RESOURCE_ATTRIBUTES`,",
-        "`OTEL_SPAN_*` and `OTEL_ATTRIBUTE_*` limits.",
+        "Backends and the SDK's own limits, samplers, propagators and resource are set by the",
+        "standard `OTEL_*` variables: `OTEL_EXPORTER_OTLP_*`, `OTEL_TRACES_EXPORTER`,",
+        "`OTEL_METRICS_EXPORTER`, `OTEL_LOGS_EXPORTER`, `OTEL_TRACES_SAMPLER`, `OTEL_PROPAGATORS`,",
+        "`OTEL_RESOURCE_ATTRIBUTES`, and the `OTEL_SPAN_*` and `OTEL_ATTRIBUTE_*` limits.",
         "",
     ]
     return "\n".join(lines)
@@ -50,7 +50,8 @@ def signals() -> str:
     lines = [
         "# Signals",
         "",
-        "Every metric, attribute and event that otel-empathy emits, from `otel_empathy/core/semconv.py`.",
+        "Every metric, attribute and event that otel-empathy emits, made from",
+        "`otel_empathy/core/semconv.py`.",
         "",
         "## Metrics",
         "",

@@ -23,7 +23,7 @@ def look_up(word: str) -> str:
 
 @agent(name="oracle")
 def answer(question: str) -> str:
-    facts = look_up(question.split()[-1])
+    facts = look_up(question.rsplit(maxsplit=1)[-1])
     return ask(f"{question} ({facts})")
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from otel_empathy.sources.feedback import event as event
     from otel_empathy.sources.feedback import feedback as feedback
     from otel_empathy.sources.llm import llm_call as llm_call
-    from otel_empathy.store import open_store as open_store
+    from otel_empathy.views.store import open_store as open_store
     from otel_empathy.wiring import Runtime as Runtime
     from otel_empathy.wiring import configure as configure
     from otel_empathy.wiring import flush as flush
@@ -71,7 +71,7 @@ _HOMES = {
     "feedback": "sources.feedback",
     "flush": "wiring",
     "llm_call": "sources.llm",
-    "open_store": "store",
+    "open_store": "views.store",
     "phase": "sources.agent",
     "runtime": "wiring",
     "shutdown": "wiring",

@@ -20,11 +20,7 @@ __all__ = ["ManualClock", "empathy_home", "empathy_runtime", "leftovers"]
 
 
 class ManualClock:
-    """A clock that stands until it is moved.
-
-        clock = ManualClock()
-        clock.advance(31)
-    """
+    """A clock that stands until it is moved: `clock = ManualClock(); clock.advance(31)`."""
 
     def __init__(self, time_ns: int = 1_767_225_600_000_000_000, monotonic: float = 1000.0) -> None:
         self._time_ns = time_ns

@@ -347,12 +347,8 @@ class Runtime:
 
     def before_fork(self) -> list[threading.Lock]:
         """Wait until no thread is just opening a segment, so that a child inherits known files."""
-        held = []
-        if isinstance(self.log, Log):
-            for writer in self.log.writers.values():
-                if writer.io.acquire(timeout=0.05):
-                    held.append(writer.io)
-        return held
+        writers = self.log.writers.values() if isinstance(self.log, Log) else ()
+        return [writer.io for writer in writers if writer.io.acquire(timeout=0.05)]
 
     def reborn(self) -> None:
         """Start anew in a child process: the parent owns what it had."""

@@ -60,9 +60,9 @@ def _nothing_left_behind() -> Iterator[None]:
 
 def _open_files() -> set[str]:
     found = set()
-    for fd in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
+            target = str(entry.readlink())
         except OSError:
             continue
         if "/otlp/" in target or "/cursors/" in target or "/ledger/" in target:

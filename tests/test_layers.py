@@ -12,8 +12,8 @@ LAYERS = [
     "core", "emit", "sources", "host", "pipeline", "store", "views", "control", "server", "ui",
     "cli",
 ]  # fmt: skip
-# The roof: where layers meet, and what users see. Nothing below it may look up, except the terminal,
-# whose demo is a user of the public API like any other.
+# The roof: where layers meet, and what users see. Nothing below it may look up, except the
+# terminal, whose demo is a user of the public API like any other.
 ROOF = {"wiring", "testing", "__init__", "_version"}
 MAY_USE_THE_ROOF = {"cli"}
 STDLIB_ONLY = "core"

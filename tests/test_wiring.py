@@ -23,9 +23,10 @@ def spans():
     for path in sorted((__import__("pathlib").Path(HOME) / "otlp/traces").glob("*.jsonl")):
         for line in path.read_text().splitlines():
             for outer in json.loads(line)["resourceSpans"]:
-                names = {a["key"]: a["value"].get("stringValue") for a in outer["resource"]["attributes"]}
+                known = {a["key"]: a["value"] for a in outer["resource"]["attributes"]}
+                service = known["service.name"]["stringValue"]
                 for inner in outer["scopeSpans"]:
-                    found += [(names.get("service.name"), span["name"]) for span in inner["spans"]]
+                    found += [(service, span["name"]) for span in inner["spans"]]
     return found
 """
 
@@ -212,7 +213,8 @@ def test_without_a_log_memory_stands_in_and_the_ledger_says_so(empathy_home: Pat
             taken = 0
             def send(self, signal, chunks, deadline):
                 from otel_empathy.pipeline.outcome import Outcome
-                Sender.taken += sum(chunk.count for chunk in chunks) if signal.name == "traces" else 0
+                if signal.name == "traces":
+                    Sender.taken += sum(chunk.count for chunk in chunks)
                 return Outcome("ok")
             def close(self): pass
         runtime = otel_empathy.configure(home=HOME, log=False, backends=[Sender()])

@@ -19,9 +19,9 @@ from otel_empathy._version import __version__
 from otel_empathy.cli.options import colour
 from otel_empathy.core.errors import EmpathyError, Unavailable
 
-__all__ = ["COMMANDS", "Finding", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "main"]
 
-OK, FINDING, USAGE, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
+OK, USAGE, UNAVAILABLE, INTERRUPTED = 0, 2, 3, 130
 
 # Heading -> command -> the sentence of `--help`; a test holds it against the command's own.
 COMMANDS: dict[str, dict[str, str]] = {
@@ -42,12 +42,6 @@ COMMANDS: dict[str, dict[str, str]] = {
         "ship": "Send what is still waiting in the log to the backends.",
     },
 }
-
-
-class Finding(click.ClickException):
-    """The question was answered, and the answer is a finding: an unknown id, a defect."""
-
-    exit_code = FINDING
 
 
 class _Group(click.Group):

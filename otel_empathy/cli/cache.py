@@ -31,7 +31,7 @@ def command(*, window: Window, home: Path | None, as_json: bool | None) -> None:
     """
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
-        view = store.cache(**window.arguments)
+        view = store.cache(since=window.since, until=window.until)
     if screen.people:
         _draw(screen, view, when=window.text)
     else:
@@ -51,14 +51,14 @@ def _draw(screen: Screen, view: CacheView, *, when: str) -> None:
     if not view.total_requests:
         screen.print(" no requests")
         return
+    hits = f"{count(view.hit_count)} of {count(view.total_requests)} requests"
     screen.facts(
         [
-            ("hits", f"{percent(view.hit_rate)}, {count(view.hit_count)} of"
-                     f" {count(view.total_requests)} requests"),
+            ("hits", f"{percent(view.hit_rate)}, {hits}"),
             ("tokens", f"{tokens(view.total_reads)} read, {tokens(view.total_writes)} written"),
             ("saved", money(view.savings)),
         ]
-    )  # fmt: skip
+    )
     screen.print()
     screen.table(
         (

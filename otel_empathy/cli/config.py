@@ -38,7 +38,9 @@ def show(*, home: Path | None, as_json: bool | None) -> None:
     settings, complaints = settings_of(home)
     if screen.people:
         columns = [Column("setting", style="bold"), Column("value", grow=True), Column("from")]
-        rows = [(row.name, _value(settings, row), _origin(settings, row)) for row in TABLE]
+        rows: list[tuple[str, ...]] = [
+            (row.name, _value(settings, row), _origin(settings, row)) for row in TABLE
+        ]
         if screen.width >= _WIDE:
             columns.append(Column("variable", style="dim"))
             rows = [(*cells, row.env[0]) for cells, row in zip(rows, TABLE, strict=True)]

@@ -20,7 +20,6 @@ from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from otel_empathy.cli.numbers import size
 

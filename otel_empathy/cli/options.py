@@ -39,11 +39,6 @@ class Window:
     until: int | None
     text: str
 
-    @property
-    def arguments(self) -> dict[str, int | None]:
-        """The window as the views take it."""
-        return {"since": self.since, "until": self.until}
-
     def holds(self, at_ns: int) -> bool:
         """Whether a moment lies in it."""
         return (self.since is None or self.since <= at_ns) and (

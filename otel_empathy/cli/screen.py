@@ -223,9 +223,7 @@ class Screen:
             detail = Text(clean(check.detail))
             if check.fix:
                 detail.append(f"\n→ {clean(check.fix)}", style="cyan")
-            grid.add_row(
-                Text(f" {sign}", style=style), name, detail
-            )
+            grid.add_row(Text(f" {sign}", style=style), name, detail)
         self.print(grid)
 
     def note(self, text: str) -> None:

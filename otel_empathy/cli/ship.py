@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from otel_empathy.cli.numbers import count
-from otel_empathy.cli.options import common, settings_of
-from otel_empathy.cli.screen import Screen
+from otel_empathy.cli.options import common
 
 __all__ = ["command"]
 
@@ -19,7 +17,5 @@ __all__ = ["command"]
 )
 @common
 @click.pass_context
-def command(
-    ctx: click.Context, *, timeout: float, home: Path | None, as_json: bool | None
-) -> None:
+def command(ctx: click.Context, *, timeout: float, home: Path | None, as_json: bool | None) -> None:
     """Send what is still waiting in the log to the backends."""

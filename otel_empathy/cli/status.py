@@ -72,9 +72,11 @@ def _log_facts(log: Mapping[str, Any]) -> list[tuple[str, str | Text]]:
         ("segments", f"{count(log.get('segments'))}, {size(log.get('bytes'))}"),
     ]
     if skipped:
-        text = ", ".join(f"{n} {reason}" for reason, n in skipped.items()) if isinstance(
-            skipped, Mapping
-        ) else f"{skipped}"
+        text = (
+            ", ".join(f"{n} {reason}" for reason, n in skipped.items())
+            if isinstance(skipped, Mapping)
+            else f"{skipped}"
+        )
         facts.append(("skipped", f"{text} lines: `otel-empathy doctor` says more"))
     return [fact for fact in facts if fact[1]]
 

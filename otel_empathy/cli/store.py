@@ -26,9 +26,7 @@ def opened(screen: Screen, home: Path | None) -> Iterator[Store]:
     for complaint in complaints:
         screen.note(f"warning: {complaint}")
     with screen.progress("reading the log") as progress:
-        store = open_store(
-            settings.home, prices=with_demo(settings.prices), progress=progress
-        )
+        store = open_store(settings.home, prices=with_demo(settings.prices), progress=progress)
         yield store
     skipped = store.skipped.total()
     if skipped:

@@ -17,7 +17,7 @@ from otel_empathy.cli.times import duration
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from otel_empathy.views.usage import By, SavingsView, UsageView
+    from otel_empathy.views.usage import By, Method, SavingsView, UsageView
 
 __all__ = ["command", "draw"]
 
@@ -43,7 +43,7 @@ _GROUPS = ("model", "tier", "workflow", "provider", "user")
 @window(days=_DAYS)
 @common
 def command(
-    *, by: By, method: str, window: Window, home: Path | None, as_json: bool | None
+    *, by: By, method: Method, window: Window, home: Path | None, as_json: bool | None
 ) -> None:
     """Calls, tokens and money, and what was saved.
 
@@ -51,8 +51,8 @@ def command(
     """
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
-        usage = store.usage(**window.arguments, by=by)
-        savings = store.savings(**window.arguments, method=method)
+        usage = store.usage(since=window.since, until=window.until, by=by)
+        savings = store.savings(since=window.since, until=window.until, method=method)
     if screen.people:
         draw(screen, usage, savings, when=window.text)
     else:
@@ -66,16 +66,18 @@ def draw(screen: Screen, usage: UsageView, savings: SavingsView, *, when: str) -
     screen.title("Usage", when)
     if not usage.total_calls:
         screen.print(" no calls")
-        screen.note("`otel-empathy demo` makes some; `otel-empathy doctor` tells why there are none")
+        screen.note(
+            "`otel-empathy demo` makes some; `otel-empathy doctor` tells why there are none"
+        )
         return
     currency = usage.currency
+    cached = f" ({tokens(usage.tokens_cached)} from a prompt cache)" if usage.tokens_cached else ""
     screen.facts(
         [
             ("calls", _calls(usage)),
             (
                 "tokens",
-                f"{tokens(usage.tokens_input)} in ({tokens(usage.tokens_cached)} from a cache),"
-                f" {tokens(usage.tokens_output)} out",
+                f"{tokens(usage.tokens_input)} in{cached}, {tokens(usage.tokens_output)} out",
             ),
             ("cost", _cost(usage)),
             ("latency", f"{duration(usage.latency_p50)} half, {duration(usage.latency_p95)} 95 %"),
@@ -165,5 +167,3 @@ def _savings(savings: SavingsView, usage: UsageView) -> Sequence[tuple[str, str 
     if savings.tier_distribution:
         facts.append(("tiers", ", ".join(f"{tier} {share:.1f} %" for tier, share in shares)))
     return facts
-
-

@@ -185,8 +185,6 @@ class _Walk:
             return self._int(int.__index__(value))
         if issubclass(kind, float):
             return self._float(float.__float__(value))
-        if issubclass(kind, bytes | bytearray | memoryview):
-            return self._blob(value)
         if (simple := self._simple(value, kind)) is not None:
             return simple
         return self._nested(value, kind, depth)
@@ -286,6 +284,8 @@ class _Walk:
         return blob(value, mime=mime)
 
     def _simple(self, value: Any, kind: type) -> JSON:
+        if issubclass(kind, bytes | bytearray | memoryview):
+            return self._blob(value)
         if issubclass(kind, datetime | date | time):
             return self._text(value.isoformat())
         if issubclass(kind, timedelta):

@@ -260,7 +260,7 @@ class CallSpan(Operation):
     def _describe(self, known: dict[str, Any], outcome: Outcome) -> None:
         call, spec = self.call, self._spec
         known.update(call.attributes)
-        for key, value in (
+        told = (
             (semconv.REQUEST_MODEL, None if call.model == spec.model else call.model),
             (semconv.PROVIDER, None if call.provider == spec.provider else call.provider),
             (semconv.RESPONSE_MODEL, call.response_model),
@@ -270,9 +270,8 @@ class CallSpan(Operation):
             (semconv.CALL_FALLBACK_FROM, call.fallback_from),
             (semconv.CALL_CACHE_HIT, call.cache_hit or None),
             (semconv.CALL_CACHE_TYPE, call.cache_type),
-        ):
-            if value is not None:
-                known[key] = value
+        )
+        known.update({key: value for key, value in told if value is not None})
         if self._chunks:
             known[semconv.REQUEST_STREAM] = True
             known[semconv.TIME_TO_FIRST_CHUNK] = self._first

@@ -126,26 +126,29 @@ def _part(part: Any) -> dict[str, Any]:
         return part
     if kind in _TEXTS or (kind is None and isinstance(part.get("text"), str)):
         return {"type": "text", "content": part.get("text", part.get("refusal"))}
-    function = part.get("function")
-    if isinstance(function, dict):
-        return _call(part.get("id"), function.get("name"), function.get("arguments"))
-    if kind == "tool_use":
-        return _call(part.get("id"), part.get("name"), part.get("input"))
     if kind == "tool_result":
         return _response(part.get("tool_use_id"), part.get("content"))
     if kind == "thinking":
         return {"type": "reasoning", "content": part.get("thinking")}
-    function = part.get("function_call")
-    if isinstance(function, dict):
-        return _call(function.get("id"), function.get("name"), function.get("args"))
     if "mime" in part and "sha256" in part:
         return {"type": "blob", "content": part}
-    return {"type": "generic", "content": part}
+    return _call(part) or {"type": "generic", "content": part}
 
 
-def _call(id_: Any, name: Any, arguments: Any) -> dict[str, Any]:
-    part = {"type": "tool_call", "id": id_, "name": name, "arguments": arguments}
-    return {key: value for key, value in part.items() if value is not None}
+def _call(part: dict[str, Any]) -> dict[str, Any] | None:
+    """The call of a tool, as OpenAI, Gemini and Anthropic write it."""
+    openai, gemini = part.get("function"), part.get("function_call")
+    if isinstance(openai, dict):
+        found = {"id": part.get("id"), "name": openai.get("name")}
+        found["arguments"] = openai.get("arguments")
+    elif isinstance(gemini, dict):
+        found = {"id": gemini.get("id"), "name": gemini.get("name")}
+        found["arguments"] = gemini.get("args")
+    elif part.get("type") == "tool_use":
+        found = {"id": part.get("id"), "name": part.get("name"), "arguments": part.get("input")}
+    else:
+        return None
+    return {"type": "tool_call", **{k: v for k, v in found.items() if v is not None}}
 
 
 def _response(id_: Any, response: Any) -> dict[str, Any]:

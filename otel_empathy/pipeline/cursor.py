@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,18 @@ class Position:
     offset: int = 0
     records: int = 0
 
+    @classmethod
+    def checked(cls, row: Mapping[str, Any]) -> Position:
+        """A position as it was saved.
+
+        Raises:
+            ValueError: It cannot be one.
+        """
+        place = cls(int(row["seq"]), int(row["offset"]), int(row["records"]))
+        if min(place.seq, place.offset, place.records) < 0:
+            raise ValueError("negative position")
+        return place
+
 
 @dataclass(slots=True)
 class Cursor:
@@ -72,10 +84,7 @@ class Cursor:
             data = orjson.loads(path.read_bytes())
             for name in SIGNALS:
                 row = data["positions"][name]
-                place = Position(int(row["seq"]), int(row["offset"]), int(row["records"]))
-                if min(place.seq, place.offset, place.records) < 0:
-                    raise ValueError("negative position")
-                cursor.positions[name] = place
+                cursor.positions[name] = Position.checked(row)
             cursor.shipped = max(0, int(data["shipped"]))
             cursor.dropped = Counter({str(k): int(v) for k, v in data["dropped"].items()})
             cursor.state = str(data["state"])

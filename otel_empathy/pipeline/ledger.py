@@ -299,18 +299,42 @@ def recompute(home: Path, cursors: Mapping[tuple[str, str], Any]) -> Balance:
         cursors: What each backend took, by (backend, instance).
     """
     balance = Balance()
-    per_instance: dict[str, Counter[str]] = {}
+    acked = _acked(home)
+    for counts in acked.values():
+        balance.acked.update(counts)
+    _add_records(home, balance, acked, cursors)
+    for (backend, instance), cursor in cursors.items():
+        row = balance.backends.setdefault(backend, BackendBalance())
+        row.acked += acked.get(instance, Counter()).total()
+        row.shipped += cursor.shipped
+        row.dropped.update(cursor.dropped)
+        row.state = cursor.state
+    _add_retired(home, balance)
+    return balance
+
+
+def _acked(home: Path) -> dict[str, Counter[str]]:
+    """Records that each process wrote, by signal: those on disk and those that were removed."""
+    found: dict[str, Counter[str]] = {}
     for signal in SIGNALS:
         for segment in segments.listed(home, signal):
             count = segments.count_records(segment.path, signal)
-            balance.acked[signal] += count
-            per_instance.setdefault(segment.name.instance, Counter())[signal] += count
+            found.setdefault(segment.name.instance, Counter())[signal] += count
     for one in read_evicted(home).values():
         name = segments.Name.parse(one.name)
         if name is None or (segments.folder(home, one.signal) / one.name).exists():
             continue  # a run that was killed between the note and the removal
-        balance.acked[one.signal] += one.records
-        per_instance.setdefault(name.instance, Counter())[one.signal] += one.records
+        found.setdefault(name.instance, Counter())[one.signal] += one.records
+    return found
+
+
+def _add_records(
+    home: Path,
+    balance: Balance,
+    acked: Mapping[str, Counter[str]],
+    cursors: Mapping[tuple[str, str], Any],
+) -> None:
+    """Add what each process dropped, and what it owes to backends that never asked."""
     for path in ledger_folder(home).glob("????????.json"):
         record = read_record(path)
         if record is None:
@@ -322,19 +346,16 @@ def recompute(home: Path, cursors: Mapping[tuple[str, str], Any]) -> Balance:
             # A process that died before its first request still owes what it wrote.
             if (backend, path.stem) not in cursors:
                 row = balance.backends.setdefault(backend, BackendBalance())
-                row.acked += per_instance.get(path.stem, Counter()).total()
-    for (backend, instance), cursor in cursors.items():
-        row = balance.backends.setdefault(backend, BackendBalance())
-        row.acked += per_instance.get(instance, Counter()).total()
-        row.shipped += cursor.shipped
-        row.dropped.update(cursor.dropped)
-        row.state = cursor.state
+                row.acked += acked.get(path.stem, Counter()).total()
+
+
+def _add_retired(home: Path, balance: Balance) -> None:
+    """Add the totals of processes of which nothing is left."""
     retired = read_retired(home)
     balance.acked.update(retired.get("acked", {}))
     balance.dropped.update(retired.get("dropped", {}))
-    for name_, data in retired.get("backends", {}).items():
-        row = balance.backends.setdefault(name_, BackendBalance())
+    for name, data in retired.get("backends", {}).items():
+        row = balance.backends.setdefault(name, BackendBalance())
         row.acked += data["acked"]
         row.shipped += data["shipped"]
         row.dropped.update(data["dropped"])
-    return balance

@@ -76,6 +76,7 @@ def wrap(
     }[shape]
     wrapper = functools.update_wrapper(make(inner, _GUARD(define(plain))), plain)
     wrapper.__name__ = name_of(plain)
+    wrapper.__qualname__ = getattr(plain, "__qualname__", wrapper.__name__)
     return wrapper
 
 

@@ -88,6 +88,7 @@ class File:
 
     path: Path
     size: int
+    changed_ns: int
     name: Name | None = None
 
     @property
@@ -96,6 +97,14 @@ class File:
         if self.name is None:
             return ("~", 0, str(self.path))
         return (self.name.instance, self.name.seq, str(self.path))
+
+    def may_reach(self, time_ns: int) -> bool:
+        """Whether the file may hold records from behind a time."""
+        return (
+            self.name is None
+            or self.changed_ns > time_ns
+            or self.name.began_ns + 2 * _DAY > time_ns
+        )
 
 
 class Reader:
@@ -120,14 +129,15 @@ class Reader:
 
         Args:
             signal: `traces`, `metrics` or `logs`.
-            after: Leave out segments whose records all ended before this time. A segment holds
-                what ended on the day of its name; a second day allows for clocks that disagree.
+            after: Leave out segments that hold nothing from behind this time: what ended on the
+                day of their name, and a second day for clocks that disagree, lies before it, and
+                nobody has changed them since.
         """
         if signal not in SIGNALS:
             raise WrongValue(f"signal {signal!r}: choose one of {', '.join(SIGNALS)}")
         found = [file for path in self.paths for file in _files(path, signal)]
         if after is not None:
-            found = [f for f in found if f.name is None or f.name.began_ns + 2 * _DAY > after]
+            found = [file for file in found if file.may_reach(after)]
         return sorted(set(found), key=lambda file: file.order)
 
     def scan(
@@ -157,7 +167,8 @@ def _files(path: Path, signal: str) -> Iterator[File]:
         yield from _walk(home if home.parent.is_dir() else path, signal)
         return
     try:
-        yield File(path, path.stat().st_size, Name.parse(path.name))
+        found = path.stat()
+        yield File(path, found.st_size, found.st_mtime_ns, Name.parse(path.name))
     except OSError:
         return  # not there yet, or gone
 
@@ -189,8 +200,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _file(entry: os.DirEntry[str]) -> Iterator[File]:
     try:
         if entry.is_file(follow_symlinks=False):
-            size = entry.stat(follow_symlinks=False).st_size
-            yield File(Path(entry.path), size, Name.parse(entry.name))
+            found = entry.stat(follow_symlinks=False)
+            name = Name.parse(entry.name)
+            yield File(Path(entry.path), found.st_size, found.st_mtime_ns, name)
     except OSError:
         return  # vanished while we looked
 

@@ -16,8 +16,8 @@ from otel_empathy.store.reader import Follow, Scan
 
 __all__ = [
     "FAULTS", "AnyValue", "Attribute", "Line", "LogRecord", "LogsLine", "Metric", "MetricsLine",
-    "Resource", "Scope", "Span", "SpanEvent", "Status", "TracesLine", "attributes", "decoded", "decoder",
-    "python",
+    "Resource", "Scope", "Span", "SpanEvent", "Status", "TracesLine", "attributes", "decoded",
+    "decoder", "python",
 ]  # fmt: skip
 
 T = TypeVar("T")

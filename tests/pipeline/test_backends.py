@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -189,7 +190,7 @@ def test_the_wait_between_tries_grows_and_is_capped(bench: Bench) -> None:
     for _ in range(200):
         run(backend)
         bench.clock.advance(1)
-    gaps = [round(b - a) for a, b in zip(times, times[1:], strict=False)]
+    gaps = [round(b - a) for a, b in pairwise(times)]
     assert gaps[:7] == [1, 2, 4, 8, 16, 30, 30]
 
 

@@ -101,7 +101,7 @@ def choose_tools(chat: Chat, wish: str) -> dict[str, str]:
     try:
         reply = chat.ask(MINI, messages)
     except ModelError as error:
-        oe.current_call().retry()
+        oe.current_call().retry(error, delay=error.retry_after)
         chat.wait(error.retry_after)
         reply = chat.ask(MINI, messages)
     note(reply)

@@ -6,6 +6,7 @@ It knows HTTP and nothing of telemetry: the demo shows that any code of one's ow
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
@@ -52,9 +53,7 @@ class Chat:
         finally:
             connection.close()
 
-    def stream(
-        self, model: str, messages: Sequence[Mapping[str, str]]
-    ) -> Iterator[dict[str, Any]]:
+    def stream(self, model: str, messages: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
         """The chunks of a streamed reply, the last one with the usage."""
         connection = HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
         body = {
@@ -72,6 +71,11 @@ class Chat:
                     yield json.loads(data)
         finally:
             connection.close()
+
+    @staticmethod
+    def wait(seconds: float | None) -> None:
+        """Wait as long as a refusal asked for."""
+        threading.Event().wait(seconds or 0.0)
 
     @staticmethod
     def _post(connection: HTTPConnection, body: Mapping[str, Any]) -> HTTPResponse:
