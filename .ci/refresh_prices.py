@@ -173,6 +173,8 @@ def entry(model: Any) -> dict[str, Any]:
     """One model of the source as an entry of our table."""
     found: dict[str, Any] = {}
     match = match_rules(model.match)
+    if all(isinstance(rule, str) for rule in match):
+        match = list(dict.fromkeys(match))
     if match != ["=" + model.id.lower()]:
         found["match"] = match
     if isinstance(model.prices, list):

@@ -57,7 +57,7 @@ class Certificates:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "authority.pem")
         for name, leaf in (
-            ("server", authority.issue_cert(*(hosts or ("127.0.0.1", "localhost")))),
+            ("server", authority.issue_cert(*(hosts or ("127.0.0.1",)))),
             ("client", authority.issue_cert("client@example.com")),
         ):
             leaf.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")

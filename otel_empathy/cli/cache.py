@@ -10,6 +10,7 @@ import click
 from otel_empathy.cli.numbers import count, money, percent, tokens
 from otel_empathy.cli.options import Window, common, window
 from otel_empathy.cli.screen import Column, Screen
+from otel_empathy.cli.store import cache as ask
 from otel_empathy.cli.store import opened
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def command(*, window: Window, home: Path | None, as_json: bool | None) -> None:
     """
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
-        view = store.cache(since=window.since, until=window.until)
+        view = ask(store, window)
     if screen.people:
         _draw(screen, view, when=window.text)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
@@ -11,11 +10,10 @@ from otel_empathy.cli import outfile
 from otel_empathy.cli.numbers import count
 from otel_empathy.cli.options import Window, common, window
 from otel_empathy.cli.screen import Screen
-from otel_empathy.cli.store import opened
+from otel_empathy.cli.store import Form, opened
+from otel_empathy.cli.store import export as ask
 
 __all__ = ["command", "write"]
-
-Form = Literal["csv", "jsonl", "otlp"]
 
 
 @click.command("export")
@@ -73,7 +71,7 @@ def write(
         Unavailable: It cannot be written.
     """
     with opened(screen, home) as store, outfile.opened(output) as file:
-        written = store.export(file, form, signal=signal, since=window.since, until=window.until)
+        written = ask(store, file, form, signal=signal, window=window)
     what = "lines" if form == "otlp" else "calls"
     where = "stdout" if output == outfile.STDOUT else output
     screen.note(f"{count(written)} {what} of {window.text} to {where}")

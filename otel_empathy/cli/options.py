@@ -33,11 +33,13 @@ class Window:
         since: Where it begins; None is the beginning of the log.
         until: Where it ends; None is now.
         text: The window in words.
+        days: Its length in days when it was given as a length.
     """
 
     since: int | None
     until: int | None
     text: str
+    days: float | None = None
 
     def holds(self, at_ns: int) -> bool:
         """Whether a moment lies in it."""
@@ -153,8 +155,10 @@ def select(
         return Window(None, until, f"the whole log{ending}")
     if last is None:
         last = times.DAY * (days if days is not None else default or 0)
-    end = SYSTEM.time_ns() if until is None else until
-    return Window(end - round(last * 1e9), until, f"the last {times.length(last)}{ending}")
+    # A window that ends now holds what is there now, and nothing from clocks that are ahead.
+    end = SYSTEM.time_ns() + 1 if until is None else until
+    text = f"the last {times.length(last)}{ending}"
+    return Window(end - round(last * 1e9), end, text, last / times.DAY)
 
 
 def settings_of(home: Path | None, **arguments: Any) -> tuple[Settings, list[str]]:

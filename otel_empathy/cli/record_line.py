@@ -116,4 +116,6 @@ def error_of(span: Span) -> str:
     """Why a span failed, in a few words."""
     kind = clean(span.attributes.get(semconv.ERROR_TYPE, ""))
     message = clean(span.message or "", limit=_VALUE)
+    if kind and message.startswith(kind):
+        return message
     return ": ".join(part for part in (kind, message) if part) or "failed"

@@ -61,14 +61,19 @@ def _head(screen: Screen, trace: Trace) -> None:
 
     services = dict.fromkeys(node.span.service or "-" for _, node in trace.walk())
     screen.title(f"Trace {trace.trace_id}", f"{', '.join(services)}, {local(trace.start)}")
-    text = Text(f" {count(trace.spans)} spans, {count(trace.calls)} calls")
+    parts = [_number(trace.spans, "span"), _number(trace.calls, "call")]
     if trace.calls:
-        text.append(f", {tokens(trace.tokens_input)} tokens in, {tokens(trace.tokens_output)} out")
-        text.append(f", {money(trace.cost)}", style="bold")
-    text.append(f", {duration(trace.duration)}")
-    if trace.unpriced_calls and trace.cost is not None:
-        text.append(f", {trace.unpriced_calls} without a price", style="yellow")
-    screen.print(text)
+        parts.append(f"{tokens(trace.tokens_input)} + {tokens(trace.tokens_output)} tokens")
+        parts.append(money(trace.cost))
+    parts.append(duration(trace.duration))
+    # A call that failed used nothing that anybody could price.
+    unpriced = sum(n.is_call and n.cost is None and not n.span.failed for _, n in trace.walk())
+    screen.print(
+        Text.assemble(
+            f" {', '.join(parts)}",
+            (f", {_number(unpriced, 'call')} without a price" if unpriced else "", "yellow"),
+        )
+    )
     screen.print()
     failed = [node for _, node in trace.walk() if node.span.failed]
     for node in failed[:_MOST_ERRORS]:
@@ -82,6 +87,10 @@ def _head(screen: Screen, trace: Trace) -> None:
         screen.print(f" … and {len(failed) - _MOST_ERRORS} more")
     if failed:
         screen.print()
+
+
+def _number(value: int, thing: str) -> str:
+    return f"{count(value)} {thing}{'' if value == 1 else 's'}"
 
 
 def _lines(trace: Trace) -> Iterator[tuple[str, Node]]:
@@ -136,7 +145,7 @@ def _marks(node: Node) -> Iterator[str]:
         yield "from cache"
     fallback = found.get(semconv.CALL_FALLBACK_FROM)
     if fallback:
-        yield f"instead of {clean(fallback, limit=32)}"
+        yield f"instead of {clean(str(fallback).rpartition('/')[2], limit=32)}"
     if found.get(semconv.CALL_OUTCOME) in {"cancelled", "abandoned"}:
         yield clean(found[semconv.CALL_OUTCOME])
     if node.orphan:

@@ -12,6 +12,7 @@ from otel_empathy.cli.numbers import UNKNOWN, count, money, percent, tokens
 from otel_empathy.cli.options import Window, common, window
 from otel_empathy.cli.screen import Column, Screen
 from otel_empathy.cli.store import opened
+from otel_empathy.cli.store import usage as ask
 from otel_empathy.cli.times import duration
 
 if TYPE_CHECKING:
@@ -51,12 +52,11 @@ def command(
     """
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
-        usage = store.usage(since=window.since, until=window.until, by=by)
-        savings = store.savings(since=window.since, until=window.until, method=method)
+        used, savings = ask(store, window, by=by, method=method)
     if screen.people:
-        draw(screen, usage, savings, when=window.text)
+        draw(screen, used, savings, when=window.text)
     else:
-        screen.record({**usage.as_dict(), "savings": savings.as_dict()})
+        screen.record({**used.as_dict(), "savings": savings.as_dict()})
 
 
 def draw(screen: Screen, usage: UsageView, savings: SavingsView, *, when: str) -> None:
@@ -72,15 +72,13 @@ def draw(screen: Screen, usage: UsageView, savings: SavingsView, *, when: str) -
         return
     currency = usage.currency
     cached = f" ({tokens(usage.tokens_cached)} from a prompt cache)" if usage.tokens_cached else ""
+    output = tokens(usage.tokens_output)
     screen.facts(
         [
             ("calls", _calls(usage)),
-            (
-                "tokens",
-                f"{tokens(usage.tokens_input)} in{cached}, {tokens(usage.tokens_output)} out",
-            ),
+            ("tokens", f"{tokens(usage.tokens_input)} in{cached}, {output} out"),
             ("cost", _cost(usage)),
-            ("latency", f"{duration(usage.latency_p50)} half, {duration(usage.latency_p95)} 95 %"),
+            ("latency", f"p50 {duration(usage.latency_p50)}, p95 {duration(usage.latency_p95)}"),
         ]
     )
     screen.print()
@@ -139,7 +137,8 @@ def _cost(usage: UsageView) -> Text:
     for currency, amount in usage.other_costs.items():
         text.append(f" + {money(amount, currency)}")
     if usage.unpriced_calls:
-        text.append(f", {usage.unpriced_calls:,} calls without a price", style="yellow")
+        plural = "" if usage.unpriced_calls == 1 else "s"
+        text.append(f", {usage.unpriced_calls:,} call{plural} without a price", style="yellow")
     return text
 
 

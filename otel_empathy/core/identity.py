@@ -19,8 +19,7 @@ from otel_empathy.core.errors import WrongType
 __all__ = ["UserHash"]
 
 _BYTES = 32
-# Absent where the platform has no such flag.
-_FLAGS = getattr(os, "O_FLAGS", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class UserHash:

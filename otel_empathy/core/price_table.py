@@ -239,7 +239,8 @@ def checked(content: Any, *, where: str) -> dict[str, Any]:
         if not (slash and provider and model):
             raise SettingError(f"{where}: entry {key!r} is not named 'provider/model'")
         _check_entry(entry, where=f"{where}: entry {key!r}")
-        if not set(entry) & {*RATES, "later"}:
+        # A generated table lists models, too, that are not sold by the token.
+        if "source" not in content and not set(entry) & {*RATES, "later"}:
             raise SettingError(f"{where}: entry {key!r} has no rate; give 'input' and 'output'")
     if content.get("currency", "USD") != "USD":
         raise SettingError(f"{where}: the table is in USD; give 'currency' in single entries")

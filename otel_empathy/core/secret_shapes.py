@@ -32,12 +32,12 @@ class Token:
 
     name: str
     anchors: tuple[str, ...]
-    shape: re.Pattern[str]
+    shape: str
     digits: bool = False
 
 
 def _row(name: str, anchors: str, shape: str, *, digits: bool = False) -> Token:
-    return Token(name, tuple(anchors.split()), re.compile(shape), digits)
+    return Token(name, tuple(anchors.split()), shape, digits)
 
 
 def _begins(literal: str) -> str:
@@ -47,7 +47,7 @@ def _begins(literal: str) -> str:
     is scrubbed is text inside of text. The literal comes first because searching for one is fast.
     """
     return (
-        rf"{literal}(?:(?<![A-Za-z0-9_-]{literal})|(?<=\\[bfnrt]{literal})"
+        rf"{literal}(?:(?<![A-Za-z0-9_-]{literal})|(?<=\\[x]{literal})"
         rf"|(?<=\\u[0-9a-fA-F]{{4}}{literal})|(?<=%[0-9a-fA-F]{{2}}{literal}))"
     )
 
@@ -202,9 +202,10 @@ def _tokens(text: str, low: str, found: list[Span]) -> None:
             continue
         for anchor, token in rows:
             if anchor in runs:
+                # Compiled (and remembered by `re`) when a text needs it: most processes need few.
                 found.extend(
                     (match.start(), match.end(), token.name)
-                    for match in token.shape.finditer(text)
+                    for match in re.finditer(token.shape, text)
                     if not token.digits or _has_digit(match.group())
                 )
 

@@ -13,6 +13,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.settings import Capture
+from otel_empathy.emit.safety import guarded
 
 if TYPE_CHECKING:
     from otel_empathy.core.prices import Prices
@@ -79,8 +80,10 @@ class Live:
             raise TypeError(f"live has no field {', '.join(sorted(unknown))}")
         for name, value in fields.items():
             setattr(self, name, value)
+        self.user_hash = None
         if self.user is not None and self.hash_user is not None:
-            self.user_hash = self.hash_user(self.user)
+            with guarded("callback"):  # the secret may be in a file that cannot be read
+                self.user_hash = self.hash_user(self.user)
         self.on = True
 
     def remove(self) -> None:

@@ -26,11 +26,7 @@ from otel_empathy._version import __version__
 from otel_empathy.core.clock import Clock
 from otel_empathy.pipeline.chunk import Chunk, Signal
 from otel_empathy.pipeline.console import ConsoleTransport
-from otel_empathy.pipeline.environment import (
-    console_from_environment,
-    from_environment,
-    resolve,
-)
+from otel_empathy.pipeline.environment import resolve
 from otel_empathy.pipeline.otlp import Console, Otlp, origin
 from otel_empathy.pipeline.outcome import Outcome, of_http, of_network, printable
 from otel_empathy.pipeline.transport_grpc import GrpcTransport
@@ -45,9 +41,6 @@ __all__ = [
     "Outcome",
     "Transport",
     "connect",
-    "console_from_environment",
-    "from_environment",
-    "resolve",
 ]
 
 Encode = Callable[[Signal, Sequence[Chunk]], bytes]
@@ -203,7 +196,7 @@ class HttpTransport:
         wire = reach(url, self._otlp, self._clock, deadline=deadline)
         connection = http.client.HTTPConnection(place[1], place[2])
         connection.sock = wire
-        connection.auto_open = 0
+        connection.auto_open = 0  # left to itself it would connect again, in plain text
         return self._ask(_Line(connection, wire), url, body, deadline)
 
     def _ask(

@@ -8,6 +8,7 @@ old one would sit out its own back-off beside that of the sender.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import threading
 from collections.abc import Callable, Sequence
@@ -31,8 +32,8 @@ _METHODS: Final = {
     "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
 }
 _ANSWER_MAX: Final = 64 << 10
-# gRPC sets these itself and refuses to have them given.
-_RESERVED: Final = frozenset({"content-type", "host", "te", "user-agent"})
+# Other names make gRPC fail each call, and those it keeps for itself confuse the answer.
+_METADATA_NAME: Final = re.compile(r"(?!grpc-)[0-9a-z_.-]+")
 
 
 class GrpcTransport:
@@ -62,9 +63,9 @@ class GrpcTransport:
         self._closed = False
         self._pid = os.getpid()
         self._metadata = tuple(
-            (name, text)
+            (name, text.encode() if name.endswith("-bin") else text)
             for name, text in (otlp.headers or {}).items()
-            if name not in _RESERVED and not name.startswith("grpc-")
+            if _METADATA_NAME.fullmatch(name)
         )
 
     def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:

@@ -42,7 +42,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Progress = Callable[[int, int], None]
 Reason = Literal["torn", "corrupt", "too_long", "unreadable"]
 
-LONGEST: Final = 16 << 20
+LONGEST: Final = 16 << 20  # of a line with its newline
 _BUFFER: Final = 1 << 18
 _NEWLINE: Final = 10
 _SUFFIXES: Final = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
@@ -238,11 +238,11 @@ class _Lines:
     def _whole(self, file: BufferedReader[Any], offset: int = 0) -> Iterator[bytes]:
         """Every line from an offset on that has its newline; `offset` is behind them at the end."""
         after = offset
-        for line in iter(partial(file.readline, LONGEST + 1), b""):
+        for line in iter(partial(file.readline, LONGEST), b""):
             self.offset = after
             after += len(line)
             if line[-1] != _NEWLINE:
-                size = 0 if len(line) <= LONGEST else _rest_of_line(file)
+                size = 0 if len(line) < LONGEST else _rest_of_line(file)
                 if size == 0:
                     return  # the end of the file, for now
                 self.reject("too_long")

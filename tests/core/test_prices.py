@@ -135,7 +135,8 @@ def test_a_model_without_output_needs_no_output_count() -> None:
         ("anthropic", "claude-3-7-sonnet-20250219", "anthropic/claude-3-7-sonnet-latest"),
         ("anthropic", "claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
         ("gcp.gemini", "models/gemini-2.5-pro", "gcp.gemini/gemini-2.5-pro"),
-        ("gcp.vertex_ai", "publishers/google/models/gemini-2.5-flash", "gcp.gemini/gemini-2.5-flash"),
+        ("gcp.vertex_ai", "publishers/google/models/gemini-2.5-flash",
+         "gcp.gemini/gemini-2.5-flash"),
         ("gcp.vertex_ai", "claude-sonnet-4-5@20250929", "gcp.gemini/claude-sonnet-4-5"),
         ("aws.bedrock", "us.anthropic.claude-3-5-sonnet-20241022-v2:0",
          "aws.bedrock/regional.anthropic.claude-3-5-sonnet-20241022-v2:0"),
@@ -427,16 +428,17 @@ def test_names_from_outside_do_not_fill_the_memory() -> None:
 
 def test_every_bundled_entry_is_sound_and_can_be_asked_for() -> None:
     table = bundled()
-    usage = Usage(input=1000, output=100)
-    unpriced = 0
+    priced = 0
     for provider, models in table.models.items():
-        assert provider == provider.lower()
         for model in models:
-            cost = BUNDLED.cost(provider, model, usage, at_ns=NOW)
-            assert cost.reason != "no_usage"
-            unpriced += cost.reason is not None
-    assert sum(map(len, table.models.values())) > 2000
-    assert unpriced < 150
+            rates = BUNDLED.rates(provider, model, at_ns=NOW)
+            if rates is None or rates.input is None:
+                continue
+            output = None if rates.output is None else 100
+            cost = BUNDLED.cost(provider, model, Usage(input=1000, output=output), at_ns=NOW)
+            assert cost.amount is not None, (provider, model)
+            priced += 1
+    assert priced > 2000
 
 
 def test_the_providers_of_the_conventions_are_known() -> None:
@@ -450,11 +452,11 @@ def test_the_providers_of_the_conventions_are_known() -> None:
 
 
 def test_the_licence_of_the_table_travels_with_it() -> None:
-    text = (Path(__file__).parents[2] / "otel_empathy" / "core" / "prices.LICENSE").read_text()
-    assert "MIT License" in text
-    assert "genai-prices" in text
-    assert "MIT" in json.loads(Path(text and __file__).parents[2].joinpath(
-        "otel_empathy", "core", "prices.json").read_text())["source"]  # fmt: skip
+    core = Path(__file__).parents[2] / "otel_empathy" / "core"
+    notice = (core / "prices.LICENSE").read_text()
+    assert "The MIT License" in notice
+    assert "genai-prices" in notice
+    assert "genai-prices" in json.loads((core / "prices.json").read_text())["source"]
 
 
 COUNTS = st.none() | st.integers(0, 10**9)

@@ -174,6 +174,33 @@ def test_a_log_record_too_large_for_a_line_keeps_the_beginning_of_its_body() -> 
     assert json.loads(raw)["body"] == {"stringValue": "\x01" * 8192}
 
 
+@pytest.mark.fault("H5")
+def test_h5_hostile_attributes_are_reduced_to_a_line_of_valid_json() -> None:
+    deep: Any = "end"
+    for _ in range(1000):
+        deep = [deep]
+    attributes: dict[str, Any] = {
+        "string": "\U0001f600" * 2_500_000,
+        "list": [1] * 1_000_000,
+        "deep": deep,
+        "nan": float("nan"),
+        "inf": [float("inf"), -float("inf")],
+        "surrogate": "\ud800",
+        "breaks": "\n\r\x00\x1b\u2028\u2029\x85",
+        **{f"key {index}": "\x00" * 10_000 for index in range(10_000)},
+    }
+    limits = encode_json.Limits(lambda text: text)
+
+    raw = encode_json.span(a_span(attributes=attributes), limits)
+
+    assert len(raw) <= 500 * 1024
+    assert len(raw.decode().splitlines()) == 1
+    found = json.loads(raw)
+    assert found["droppedAttributesCount"] + len(found["attributes"]) == len(attributes) + 1
+    assert found["attributes"][-1]["key"] == "empathy.sdk.truncated"
+    assert set(limits.counters) == {"value", "keys", "depth", "record"}
+
+
 def test_resource_and_scope_leave_room_for_the_largest_span_in_a_line() -> None:
     many = {f"\x01{index}": "\x01" * 9000 for index in range(200)}
     url = "\x01" * 256
@@ -196,6 +223,19 @@ def test_a_metric_with_too_many_points_for_a_line_becomes_several_objects() -> N
     assert len(rows) > 1
     assert all(len(raw) < 300 * 1024 for raw, _ in rows)
     assert sum(points for _, points in rows) == 1500
+
+
+def test_a_data_point_too_large_for_a_line_is_left_out_and_counted() -> None:
+    limits = encode_json.Limits()
+    huge = {f"key {index}": "x" * 8000 for index in range(100)}
+    points = [oracle.m.NumberDataPoint(labels, 1, 2, 3) for labels in (huge, {})]
+    metric = oracle.m.Metric("g", "", "", oracle.m.Gauge(points))
+
+    [(raw, count)] = encode_json._metric(metric, limits)
+
+    assert count == 1
+    assert len(raw) < 200
+    assert limits.counters == {"record": 1}
 
 
 def test_metrics_of_a_real_reader_mean_what_the_official_encoder_means() -> None:

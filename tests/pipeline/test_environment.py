@@ -270,6 +270,12 @@ def test_an_argument_wins_over_the_environment() -> None:
     assert backend.name == "mine"
 
 
+def test_an_address_given_as_argument_is_that_of_every_signal() -> None:
+    environ = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/spans"}
+    backend = resolve(Otlp("http://c:4318"), environ)
+    assert backend.url("traces") == "http://c:4318/v1/traces"
+
+
 def test_credentials_for_one_place_never_go_to_another() -> None:
     environ = {BASE: "https://vendor", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cret"}
     assert resolve(Otlp("http://localhost:4318"), environ).headers is None

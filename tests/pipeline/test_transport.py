@@ -489,6 +489,33 @@ def test_a_kept_connection_that_began_to_answer_is_not_replaced() -> None:
         assert peer.connections == 1
 
 
+def test_a_kept_connection_that_is_reset_inside_an_answer_is_not_replaced() -> None:
+    class Reset:
+        """A socket with one byte of answer before its reset, which no real one can be told."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
+            self._said = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._sock, name)
+
+        def recv_into(self, buffer: Any) -> int:
+            if self._said:
+                raise ConnectionResetError
+            self._said = True
+            buffer[:1] = b"H"
+            return 1
+
+    with serving(answering(OK, OK)) as peer, opened(Otlp(peer.endpoint)) as transport:
+        assert send(transport).kind == "ok"
+        assert isinstance(transport, HttpTransport)
+        (line,) = transport._kept.values()
+        line.wire.sock = Reset(line.wire.sock)  # type: ignore[assignment]
+        assert send(transport).error == "connection_reset"
+        assert peer.connections == 1
+
+
 def test_a_connection_that_the_backend_closes_is_not_kept() -> None:
     closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
     with serving(answering(closing)) as peer, opened(Otlp(peer.endpoint)) as transport:

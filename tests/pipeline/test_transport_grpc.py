@@ -44,11 +44,18 @@ def test_all_signals_arrive(grpc_backend: FaultyBackend, compression: str) -> No
 
 
 def test_headers_travel_as_metadata(grpc_backend: FaultyBackend) -> None:
-    headers = {"Api-Key": "abc", "User-Agent": "x", "grpc-timeout": "1S", "TE": "x"}
+    headers = {
+        "Api-Key": "abc",
+        "trace-bin": "xyz",
+        "User-Agent": "x",
+        "grpc-status": "5",
+        "a!": "b",
+    }
     with opened(grpc_backend.grpc_endpoint, headers=headers) as transport:
         assert send(transport).kind == "ok"
     sent = grpc_backend.received(detail=True)["log"][0]["headers"]
     assert sent["api-key"] == "abc"
+    assert sent["trace-bin"] == str(b"xyz")
     assert sent["user-agent"].startswith(f"OTel-OTLP-Exporter-Python/otel-empathy-{__version__} ")
 
 
