@@ -14,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
 from otel_empathy.emit import instruments, safety
 from otel_empathy.emit.live import live
@@ -35,11 +36,11 @@ class Counting(SpanProcessor):
 class Captured:
     """Providers in memory, and short ways to what they got."""
 
-    def __init__(self) -> None:
+    def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
         resource = Resource({})
         self.counting = Counting()
         self._spans = InMemorySpanExporter()
-        self.tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.tracers = TracerProvider(sampler, resource, shutdown_on_exit=False)
         self.tracers.add_span_processor(self.counting)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
         self._reader = InMemoryMetricReader()
@@ -119,9 +120,9 @@ class Captured:
 
 
 @contextmanager
-def capturing(**fields: Any) -> Iterator[Captured]:
+def capturing(*, sampler: Sampler = ALWAYS_ON, **fields: Any) -> Iterator[Captured]:
     """Telemetry on, into memory; off and forgotten afterwards."""
-    made = Captured()
+    made = Captured(sampler)
     instruments.forget()
     safety.errors.clear()
     made.install(**fields)

@@ -16,12 +16,11 @@ from importlib import import_module
 import click
 
 from otel_empathy._version import __version__
+from otel_empathy.cli.errors import INTERRUPTED, OK, UNAVAILABLE, USAGE
 from otel_empathy.cli.options import colour
 from otel_empathy.core.errors import EmpathyError, Unavailable
 
 __all__ = ["COMMANDS", "cli", "main"]
-
-OK, USAGE, UNAVAILABLE, INTERRUPTED = 0, 2, 3, 130
 
 # Heading -> command -> the sentence of `--help`; a test holds it against the command's own.
 COMMANDS: dict[str, dict[str, str]] = {

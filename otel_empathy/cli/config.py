@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from otel_empathy.cli.errors import FINDING, OK
 from otel_empathy.cli.noun import Noun
 from otel_empathy.cli.numbers import size
 from otel_empathy.cli.options import common, settings_of
@@ -76,7 +77,7 @@ def validate(ctx: click.Context, *, home: Path | None, as_json: bool | None) -> 
     else:
         screen.records(check.as_dict() for check in findings)
     screen.note(f"findings: {len(findings)}" if findings else "every setting can be used")
-    ctx.exit(1 if findings else 0)
+    ctx.exit(FINDING if findings else OK)
 
 
 def _value(settings: Settings, row: Setting) -> str:

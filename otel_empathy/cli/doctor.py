@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from otel_empathy.cli.errors import FINDING, OK
 from otel_empathy.cli.options import common, settings_of
 from otel_empathy.cli.screen import Screen
 
@@ -42,7 +43,7 @@ def command(ctx: click.Context, *, mend: bool, home: Path | None, as_json: bool 
         screen.records(check.as_dict() for check in checks)
     findings = sum(check.level == "finding" for check in checks)
     screen.note(f"findings: {findings}" if findings else "all is well")
-    ctx.exit(1 if findings else 0)
+    ctx.exit(FINDING if findings else OK)
 
 
 def _repair(screen: Screen, home: Path) -> None:

@@ -1,12 +1,12 @@
-"""What a command raises when its answer is a finding."""
+"""The exit codes, and what a command raises when its answer is a finding."""
 
 from __future__ import annotations
 
 import click
 
-__all__ = ["FINDING", "Finding"]
+__all__ = ["FINDING", "INTERRUPTED", "OK", "UNAVAILABLE", "USAGE", "Finding"]
 
-FINDING = 1
+OK, FINDING, USAGE, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Finding(click.ClickException):

@@ -20,11 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["as_text", "cost_of", "error_of", "moment", "tokens_of"]
 
-_NAME = 34  # characters of a name before the rest of the line begins
+_NAME = 28  # characters of a name before the rest of the line begins
 _VALUE = 60  # characters of a value
 _ERROR, _WARNING = 17, 13  # severity numbers
 # What is said elsewhere in the line, or is the same in every line of a trace.
-_QUIET = frozenset({semconv.RUN_ID, semconv.SESSION_ID, semconv.USER_HASH, semconv.AGENT_NAME})
+_QUIET = frozenset(
+    {
+        semconv.RUN_ID,
+        semconv.SESSION_ID,
+        semconv.USER_HASH,
+        semconv.AGENT_NAME,
+        semconv.WORKFLOW_NAME,
+    }
+)
+_PREFIXES = tuple(f"{name.partition('.')[0]}." for name in (semconv.OPERATION, semconv.RUN_ID))
 
 
 def moment(record: Record) -> int:
@@ -45,7 +54,7 @@ def as_text(record: Record) -> Text:
     at = moment(record)
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{local(at, date=False)}.{at // 1_000_000 % 1000:03d}", style="dim")
-    text.append(f" {clean(record.service or '-', limit=12):<12} ", style="cyan")
+    text.append(f" {clean(record.service or '-', limit=10):<10} ", style="cyan")
     if isinstance(record, Span):
         _span(text, record)
     elif isinstance(record, Event):
@@ -77,10 +86,8 @@ def _event(text: Text, event: Event) -> None:
     text.append(clean(name, limit=_NAME), style=style)
     if isinstance(event.body, str):
         text.append(f"  {clean(event.body, limit=_VALUE)}")
-    for key, value in event.attributes.items():
-        if key not in _QUIET:
-            text.append(f"  {clean(key).rpartition('.')[2]}=", style="dim")
-            text.append(clean(value, limit=_VALUE))
+    noun = f"{name.rpartition('.')[0]}."
+    _attributes(text, {k: v for k, v in event.attributes.items() if k not in _QUIET}, noun)
 
 
 def _point(text: Text, point: Point) -> None:
@@ -91,9 +98,17 @@ def _point(text: Text, point: Point) -> None:
         text.append(f"  {shown:g} {clean(point.unit)}")
     if point.count is not None:
         text.append(f" in {point.count:,}")
-    for key, value in point.attributes.items():
-        text.append(f"  {clean(key).rpartition('.')[2]}=", style="dim")
-        text.append(clean(value, limit=_VALUE))
+    _attributes(text, point.attributes, f"{point.metric.rpartition('.')[0]}.")
+
+
+def _attributes(text: Text, attributes: Mapping[str, Any], noun: str) -> None:
+    """Append attributes; those of the noun itself without it, all without our prefixes."""
+    for key, value in attributes.items():
+        short = key
+        for prefix in (noun, *_PREFIXES):
+            short = short.removeprefix(prefix)
+        text.append(f"  {clean(short)}=", style="dim")
+        text.append(f"{value:.4g}" if isinstance(value, float) else clean(value, limit=_VALUE))
 
 
 def tokens_of(attributes: Mapping[str, Any]) -> int | None:

@@ -151,7 +151,10 @@ class Screen:
 
     def line(self, text: Text) -> None:
         """Print one line, cut at the edge of a terminal and whole elsewhere."""
-        self.console.print(text, soft_wrap=not self._out.isatty(), crop=self._out.isatty())
+        if self._out.isatty():
+            self.console.print(text, no_wrap=True, overflow="ellipsis")
+        else:
+            self.console.print(text, soft_wrap=True)
 
     def flush(self) -> None:
         """Let everybody see what was printed."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from otel_empathy.cli.backends import STATES, dropped
 from otel_empathy.cli.numbers import UNKNOWN, count, size
 from otel_empathy.cli.options import common
 from otel_empathy.cli.screen import Column, Screen, clean
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = ["command"]
-
-_STATES = {"healthy": "green", "retrying": "yellow", "paused": "bold red", "full": "bold red"}
 
 
 @click.command("status")
@@ -35,19 +34,46 @@ def command(*, home: Path | None, as_json: bool | None) -> None:
     if not screen.people:
         screen.record(status)
         return
-    log, ledger = status.get("log", {}), status.get("ledger", {})
+    log, ledger = status["log"], status["ledger"]
     screen.print()
-    screen.facts(_log_facts(log))
+    screen.facts(
+        [
+            ("log", clean(log["home"])),
+            ("segments", f"{count(log['segments'])}, {count(log['live'])} live"),
+            ("size", f"{size(log['bytes'])}: {_by_signal(log['signals'])}"),
+        ]
+    )
+    if status["processes"]:
+        screen.title("Processes", "that write now")
+        screen.table(
+            (
+                Column("pid", right=True),
+                Column("service", style="bold", grow=True),
+                Column("durability"),
+                Column("waiting", right=True),
+                Column("backends"),
+            ),
+            [
+                (
+                    str(one["pid"]),
+                    one["service"],
+                    one["durability"],
+                    count(one["waiting"]),
+                    ", ".join(one["backends"]) or UNKNOWN,
+                )
+                for one in status["processes"]
+            ],
+        )
     screen.title("Ledger", "offered = acked + waiting + dropped")
     screen.facts(
         [
-            ("offered", count(ledger.get("offered"))),
-            ("acked", f"{count(ledger.get('acked'))} are in the log"),
-            *([("waiting", count(ledger["waiting"]))] if ledger.get("waiting") else []),
-            ("dropped", _dropped(ledger.get("dropped", {}))),
+            ("offered", count(ledger["offered"])),
+            ("acked", f"{count(ledger['acked'])} are in the log"),
+            ("waiting", f"{count(ledger['waiting'])} in the memory of a process"),
+            ("dropped", dropped(ledger["dropped"])),
         ]
     )
-    backends = ledger.get("backends", {})
+    backends = ledger["backends"]
     if not backends:
         screen.note("no backend was ever configured: OTEL_EXPORTER_OTLP_ENDPOINT adds one")
         return
@@ -65,39 +91,18 @@ def command(*, home: Path | None, as_json: bool | None) -> None:
     )
 
 
-def _log_facts(log: Mapping[str, Any]) -> list[tuple[str, str | Text]]:
-    skipped = log.get("skipped") or 0
-    facts: list[tuple[str, str | Text]] = [
-        ("log", str(log.get("home", ""))),
-        ("segments", f"{count(log.get('segments'))}, {size(log.get('bytes'))}"),
-    ]
-    if skipped:
-        text = (
-            ", ".join(f"{n} {reason}" for reason, n in skipped.items())
-            if isinstance(skipped, Mapping)
-            else f"{skipped}"
-        )
-        facts.append(("skipped", f"{text} lines: `otel-empathy doctor` says more"))
-    return [fact for fact in facts if fact[1]]
+def _by_signal(signals: Mapping[str, Mapping[str, int]]) -> str:
+    return ", ".join(f"{clean(name)} {size(row['bytes'])}" for name, row in signals.items())
 
 
 def _backend(row: Mapping[str, Any]) -> tuple[str | Text, ...]:
     from rich.text import Text
 
-    state = clean(row.get("state", UNKNOWN))
+    state = clean(row["state"])
     return (
-        Text(state, style=_STATES.get(state, "")),
-        count(row.get("acked")),
-        count(row.get("shipped")),
-        count(row.get("pending")),
-        _dropped(row.get("dropped", {})),
+        Text(state, style=STATES.get(state, "")),
+        count(row["acked"]),
+        count(row["shipped"]),
+        count(row["pending"]),
+        dropped(row["dropped"]),
     )
-
-
-def _dropped(reasons: Mapping[str, int]) -> str | Text:
-    from rich.text import Text
-
-    if not reasons:
-        return "0"
-    text = ", ".join(f"{number:,} {clean(reason)}" for reason, number in reasons.items())
-    return Text(text, style="bold red")

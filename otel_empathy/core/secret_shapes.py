@@ -47,7 +47,7 @@ def _begins(literal: str) -> str:
     is scrubbed is text inside of text. The literal comes first because searching for one is fast.
     """
     return (
-        rf"{literal}(?:(?<![A-Za-z0-9_-]{literal})|(?<=\\[x]{literal})"
+        rf"{literal}(?:(?<![A-Za-z0-9_-]{literal})|(?<=\\[bfnrt]{literal})"
         rf"|(?<=\\u[0-9a-fA-F]{{4}}{literal})|(?<=%[0-9a-fA-F]{{2}}{literal}))"
     )
 

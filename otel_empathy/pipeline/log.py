@@ -9,6 +9,7 @@ counted. Nothing here knows what a record means, and nothing here raises into th
 from __future__ import annotations
 
 import bisect
+import contextlib
 import errno
 import logging
 import os
@@ -32,6 +33,7 @@ _HEAD = b'"resource":{"attributes":['
 _RATE = 2000.0  # records a second that are written through
 _HOLD = 0.001  # seconds that a caller may be held, at the most
 _SLOW = 0.001  # a write that took longer makes the next second batched
+_SLOW_MOST = 30.0
 _WINDOW = 0.05  # seconds that a batch waits, at the most
 _LINE = 512 * 1024
 _WRITE = 1 << 20
@@ -134,6 +136,7 @@ class Log:
         self._tokens = _RATE
         self._refilled = clock.monotonic()
         self._slow_until = 0.0
+        self._slow_for = 0.0
         self._wake = threading.Event()
         self._urgent = threading.Event()
         self._idle = threading.Event()
@@ -181,6 +184,8 @@ class Log:
         self._idle.clear()
         self._urgent.set()
         self._awake()
+        if self._thread is None:
+            self._drain()  # a thread could not be started, as late in the life of an interpreter
         self._idle.wait(timeout)
         return not any(writer.pending for writer in self.writers.values())
 
@@ -194,7 +199,7 @@ class Log:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         elif thread is None:
-            self._drain()  # a thread could not be started, as late in the life of an interpreter
+            self._drain()
         for writer in self.writers.values():
             writer.close(timeout)
 
@@ -218,9 +223,14 @@ class Log:
         return True
 
     def took(self, seconds: float) -> None:
-        """Learn from the time that a write needed."""
-        if seconds > _SLOW:
-            self._slow_until = self.clock.monotonic() + 1.0
+        """Learn from the time that a write needed; who was held twice in a row is spared longer."""
+        if seconds <= _SLOW:
+            self._slow_for = 0.0
+            return
+        now = self.clock.monotonic()
+        if now >= self._slow_until:
+            self._slow_for = min(_SLOW_MOST, self._slow_for * 2 or 1.0)
+        self._slow_until = now + self._slow_for
 
     def reserve(self, size: int) -> bool:
         """Make room for a waiting record; the caller is held for a millisecond at the most."""
@@ -342,7 +352,7 @@ class _Writer:
     def __init__(self, log: Log, signal: Signal) -> None:
         self.log = log
         self.signal = signal
-        self.io = threading.Lock()
+        self.io = threading.RLock()  # so that only its holder can let go of it
         self.pending: deque[Chunk] = deque()
         self.count = Count()
         self.tail: list[Line] = []
@@ -371,17 +381,38 @@ class _Writer:
                 count.dropped["too_large"] += chunk.count
             return
         now = log.clock.monotonic()
-        if not self.pending and log.through(now) and self.io.acquire(timeout=_HOLD):
-            try:
-                if not self.pending and not log.closed:
-                    count.through += chunk.count
-                    if self._write([chunk]):
+        try:
+            if not self.pending and log.through(now) and self.io.acquire(timeout=_HOLD):
+                try:
+                    if not self.pending and not log.closed:
+                        self._through(chunk)
                         return
-                    self._enqueue(chunk, counted=True)
-                    return
-            finally:
+                finally:
+                    self.io.release()
+        except BaseException:
+            # A signal handler that raises may do so right after the lock was taken.
+            with contextlib.suppress(RuntimeError):
                 self.io.release()
+            raise
         self._enqueue(chunk, counted=False)
+
+    def _through(self, chunk: Chunk) -> None:
+        """Write one record in the thread that made it; what the disk refuses waits."""
+        acked = self.count.acked
+        try:
+            written = self._write([chunk])
+        except BaseException:
+            # Ctrl-C, or any signal handler that raises: the file may hold more than we know of.
+            self._forget_tail()
+            if self.count.acked == acked:
+                self._undo()
+                self._enqueue(chunk, counted=False)
+            else:
+                self.count.through += chunk.count
+            raise
+        self.count.through += chunk.count
+        if not written:
+            self._enqueue(chunk, counted=True)
 
     def _enqueue(self, chunk: Chunk, *, counted: bool) -> None:
         log, count = self.log, self.count
@@ -389,6 +420,9 @@ class _Writer:
         with count.lock:
             if not counted:
                 count.queued += chunk.count
+            if log.closed:
+                count.dropped["shutdown"] += chunk.count
+                return
             if not room:
                 count.dropped[log.trouble or "queue_full"] += chunk.count
                 return
@@ -429,10 +463,11 @@ class _Writer:
             return False
         lines = list(self._lines(chunks))
         data = b"".join(text for text, _ in lines)
+        size, start, count = len(data), self.offset, sum(chunk.count for chunk in chunks)
         begin = log.clock.monotonic()
         try:
             done = os.write(self._fd, data)
-            while done < len(data):
+            while done < size:
                 done += os.write(self._fd, data[done:])
             if log.options.fsync == 0:
                 os.fdatasync(self._fd)
@@ -440,12 +475,12 @@ class _Writer:
             self._undo()
             log.failed(error, "write")
             return False
+        # Nothing is called between these two, so no signal handler can come between them.
+        self.offset = start + size
+        self.count.acked += count
         if len(chunks) == 1:  # the caller's own write; a long batch says nothing about the disk
             log.took(log.clock.monotonic() - begin)
-        self._keep(lines)
-        self.offset += len(data)
-        count = sum(chunk.count for chunk in chunks)
-        self.count.acked += count
+        self._keep(lines, start)
         if log.trouble is not None:
             log.recovered()
         log.written(count)
@@ -492,11 +527,11 @@ class _Writer:
             outer, _HEAD, self._segment, comma, rest, inner, b",".join(scopes),
         )  # fmt: skip
 
-    def _keep(self, lines: list[tuple[bytes, list[Chunk]]]) -> None:
+    def _keep(self, lines: list[tuple[bytes, list[Chunk]]], start: int) -> None:
         """Remember the newest lines for backends that are not behind."""
         if not self.log.options.tail or self.name is None:
             return
-        start, name = self.offset, str(self.name)
+        name = str(self.name)
         with self.tail_lock:
             for text, chunks in lines:
                 end = start + len(text)
@@ -509,6 +544,12 @@ class _Writer:
                     self.tail_bytes -= self.tail[cut].end - self.tail[cut].start
                     cut += 1
                 del self.tail[:cut]
+
+    def _forget_tail(self) -> None:
+        """Let backends read the file, when a line may be missing here."""
+        with self.tail_lock:
+            self.tail = []
+            self.tail_bytes = 0
 
     def recent(self, seq: int, offset: int, records: int) -> list[Line] | None:
         """Lines from a position on, or None when memory no longer reaches back to it."""
@@ -549,10 +590,21 @@ class _Writer:
             if mono - self._checked < _CHECK:
                 return
             self._checked = mono
-            if os.fstat(self._fd).st_nlink:
+            if self._intact():
                 return
             self._shut()
         self._open(day)
+
+    def _intact(self) -> bool:
+        """Whether our segment is still where it was and as long as we made it."""
+        ours = os.fstat(self._fd)
+        try:
+            found = (segments.folder(self.log.home, self.signal.name) / str(self.name)).stat(
+                follow_symlinks=False
+            )
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(ours, found) and ours.st_size == self.offset
 
     def _open(self, day: int) -> None:
         log = self.log

@@ -68,7 +68,7 @@ class Sink:
         if known is not None and known[0] is resource:
             return known[1]
         attributes = {**resource.attributes, **self.identity}
-        made = encode_json.resource(attributes, resource.schema_url or None)
+        made = encode_json.resource(attributes, resource.schema_url or None, self.limits)
         if len(self._resources) > 100:  # noqa: PLR2004 - resources are made anew by few programs
             self._resources.clear()
         self._resources[id(resource)] = (resource, made)
@@ -79,7 +79,7 @@ class Sink:
         known = self._scopes.get(id(scope))
         if known is not None and known[0] is scope:
             return known[1]
-        made = encode_json.scope(scope)
+        made = encode_json.scope(scope, self.limits)
         if len(self._scopes) > 1000:  # noqa: PLR2004 - scopes are made anew by few programs
             self._scopes.clear()
         self._scopes[id(scope)] = (scope, made)
@@ -212,7 +212,11 @@ class LogReader(MetricReader):
             return
         for resource, scope, schema, rows in encode_json.metrics(metrics_data, sink.limits):
             where = sink.resource(resource)
-            what = sink.scope(scope) if schema == scope.schema_url else encode_json.scope(scope)
+            what = (
+                sink.scope(scope)
+                if schema == scope.schema_url
+                else encode_json.scope(scope, sink.limits)
+            )
             for body, points in _gathered(rows):
                 out.append("metrics", where, what, body, points)
 

@@ -203,9 +203,12 @@ def _add(  # noqa: C901 - see below
             cell[_PRICED] += 1  # nothing was asked of the provider
         if cache_hit.value.flag is True:
             cell[_HITS] += 1
-        cell[_INPUT] += input_.value.whole or whole(input_.value) or 0
-        cell[_OUTPUT] += output.value.whole or whole(output.value) or 0
-        cell[_CACHED] += cache_read.value.whole or whole(cache_read.value) or 0
+        number = input_.value.whole
+        cell[_INPUT] += number if number and number > 0 else whole(input_.value) or 0
+        number = output.value.whole
+        cell[_OUTPUT] += number if number and number > 0 else whole(output.value) or 0
+        number = cache_read.value.whole
+        cell[_CACHED] += number if number and number > 0 else whole(cache_read.value) or 0
         took = span.end - start
         if took >= 0:
             durations.recent.append(took)

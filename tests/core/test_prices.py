@@ -319,6 +319,8 @@ def test_an_override_replaces_the_entry_and_keeps_its_names() -> None:
         cost = prices.cost("openai", name, usage)
         assert (cost.amount, cost.price_key) == (1, "openai/gpt-4o")
     assert prices.cost("azure", "gpt-4o", usage).amount == 1
+    sonnet = BUNDLED.override({"anthropic/claude-3-7-sonnet-latest": {"input": "1"}})
+    assert sonnet.cost("anthropic", "claude-3-7-sonnet-20250219", usage).amount == 1
     read = Usage(input=5, output=0, cache_read=5)
     assert prices.cost("openai", "gpt-4o", read).reason == "unknown_rate"
     assert BUNDLED.cost("openai", "gpt-4o", usage).amount != 1

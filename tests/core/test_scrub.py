@@ -276,6 +276,7 @@ def test_numbers_and_ids_pass_unchanged(
         "api_key = os.environ['OPENAI_API_KEY']",
         '{"required": ["user", "password", "email"], "password": {"type": "string"}}',
         "PWD=/home/ada/work",
+        "order 4111111111111112, 4111 1111 1111 1112 and 5500-0000-0000-0005",
         "0.4539578763621486 0.5424180511104223 4.111111111111111",
         "sk-learn-compatible-estimators risk-free-and-tax-exempt-bonds task-oriented-agents",
     ],
