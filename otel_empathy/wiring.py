@@ -29,10 +29,18 @@ from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.settings import Settings
 from otel_empathy.emit import safety
 from otel_empathy.emit.live import live
-from otel_empathy.pipeline import environment, retention, segments, self_health, transport
+from otel_empathy.pipeline import (
+    environment,
+    inside,
+    retention,
+    segments,
+    self_health,
+    transport,
+)
 from otel_empathy.pipeline.backends import Backend, Plan, Sender
 from otel_empathy.pipeline.cursor import Position
 from otel_empathy.pipeline.encode_json import Limits
+from otel_empathy.pipeline.inside import Inside
 from otel_empathy.pipeline.ledger import Balance, Record
 from otel_empathy.pipeline.log import Jsonl, Log, Options
 from otel_empathy.pipeline.memory import Memory
@@ -44,6 +52,7 @@ __all__ = ["Runtime", "configure", "flush", "runtime", "shutdown"]
 
 _LOGGER = logging.getLogger("otel_empathy")
 _RETAIN_EVERY = 60.0
+_EXIT = 1.8  # seconds that the end of a program may take longer because of us
 _UNHEALTHY_WAIT = 1.0  # seconds that an exit waits for a backend that is known to be in trouble
 
 BackendValue = Otlp | Console | Jsonl | Any
@@ -107,10 +116,15 @@ class Runtime:
         self.scrub = scrub
         self.hash_user = UserHash(settings.secret_file or self.home / "secret")
         self.sink = Sink(
-            Limits(scrub=scrub, drop=frozenset() if settings.capture.spans else semconv.CONTENT),
+            Limits(
+                scrub=scrub,
+                pair=scrub.pair,
+                drop=frozenset() if settings.capture.spans else semconv.CONTENT,
+            ),
             {},
         )
         self.sink.reborn = self.reborn
+        self.sink.noted = self._noted
         self.providers = Providers(
             service=settings.service,
             sink=self.sink,
@@ -143,6 +157,7 @@ class Runtime:
             hash_user=self.hash_user,
             user=settings.user,
             scrub=scrub,
+            scrub_value=scrub.value,
             clock=self.clock,
         )
         self_health.watch(
@@ -236,6 +251,10 @@ class Runtime:
         with safety.guarded("export"):
             record.save()
 
+    def _noted(self) -> None:
+        if isinstance(self.log, Log):
+            self.log.tick()
+
     def _retain(self) -> None:
         now = self.clock.monotonic()
         if now - self._retained < _RETAIN_EVERY:
@@ -270,6 +289,13 @@ class Runtime:
             return True
         deadline = self.clock.monotonic() + timeout
         self.providers.reader.gather(timeout)
+        with Inside():
+            self.sink.catch_up()
+            done = self._settle(log, deadline)
+        self.sink.catch_up()
+        return done
+
+    def _settle(self, log: Log | Memory, deadline: float) -> bool:
         written = True
         ends: dict[str, Position] = {}
         if isinstance(log, Log):
@@ -277,7 +303,8 @@ class Runtime:
             for signal, writer in log.writers.items():
                 if writer.name is not None:
                     ends[signal] = Position(writer.name.seq, writer.offset)
-        waiting = [b for b in self.backends if b.state == "healthy" and b.begun]
+        anything = any(count.acked for count in log.counts.values())
+        waiting = [b for b in self.backends if b.state == "healthy" and (b.begun or anything)]
         for backend in self.backends:
             backend.hurry()
         done = [backend.settled(ends, deadline) for backend in waiting]
@@ -323,9 +350,17 @@ class Runtime:
             self._closed = True
         begin = self.clock.monotonic()
         deadline = begin + timeout
-        self.providers.reader.gather(timeout)
+        self.providers.reader.gather(timeout / 2)
         live.remove()
         self.providers.leave()
+        with Inside():
+            self.sink.catch_up()
+            self._end(begin, deadline)
+        atexit.unregister(self.shutdown)
+        if _runtime is self:
+            _runtime = None
+
+    def _end(self, begin: float, deadline: float) -> None:
         log = self.log
         if isinstance(log, Log):
             log.flush(max(0.0, deadline - self.clock.monotonic()))
@@ -334,18 +369,19 @@ class Runtime:
             backend.stop(deadline if patient else min(deadline, begin + _UNHEALTHY_WAIT))
         for backend in self.backends:
             backend.join()
+        self.sink.catch_up()
         self.sink.out = None
         if isinstance(log, Log):
             log.close(max(0.2, deadline - self.clock.monotonic()))
+        else:
+            for backend in self.backends:
+                backend.forget()
         self._tick()
         if self._record is not None:
             with safety.guarded("export"):
                 self._record.close()
-        atexit.unregister(self.shutdown)
-        if _runtime is self:
-            _runtime = None
 
-    def before_fork(self) -> list[threading.Lock]:
+    def before_fork(self) -> list[Any]:
         """Wait until no thread is just opening a segment, so that a child inherits known files."""
         writers = self.log.writers.values() if isinstance(self.log, Log) else ()
         return [writer.io for writer in writers if writer.io.acquire(timeout=0.05)]
@@ -360,6 +396,7 @@ class Runtime:
         if record is not None and record.fd >= 0:
             os.close(record.fd)
         self._record = None
+        inside.threads.clear()  # its threads are the parent's
         self._lock = threading.Lock()
         self._retained = float("-inf")
         parent, self.instance = self.instance, str(uuid.uuid4())
@@ -380,7 +417,7 @@ class Runtime:
 
 _runtime: Runtime | None = None
 _hooked = False
-_held: list[threading.Lock] = []
+_held: list[Any] = []
 
 
 def configure(
@@ -440,7 +477,7 @@ def configure(
     made = Runtime(decided, chosen)
     _runtime = made
     if made.on:
-        atexit.register(made.shutdown)
+        atexit.register(made.shutdown, _EXIT)
         _hook(made)
     return made
 

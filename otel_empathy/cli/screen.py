@@ -156,6 +156,13 @@ class Screen:
         else:
             self.console.print(text, soft_wrap=True)
 
+    @staticmethod
+    def silence() -> None:
+        """Keep our own log messages off the terminal: what matters is said by a note."""
+        import logging
+
+        logging.getLogger("otel_empathy").addHandler(logging.NullHandler())
+
     def flush(self) -> None:
         """Let everybody see what was printed."""
         self._out.flush()

@@ -76,6 +76,7 @@ def command(
         raise click.UsageError(
             "no backend is named: give --endpoint URL or set OTEL_EXPORTER_OTLP_ENDPOINT."
         )
+    screen.silence()
     done = ship(settings.home, chosen, timeout=timeout, records=settings.batch_records)
     if screen.people:
         _draw(screen, done)

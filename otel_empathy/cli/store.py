@@ -40,8 +40,9 @@ def opened(screen: Screen, home: Path | None) -> Iterator[Store]:
     skipped = store.skipped.total()
     if skipped:
         first = store.skips[0]
+        lines = "1 line" if skipped == 1 else f"{skipped:,} lines"
         screen.note(
-            f"{skipped} lines could not be read, the first in {first.path} at byte {first.offset}"
+            f"{lines} could not be read, the first in {first.path} at byte {first.offset}"
             f" ({first.reason}): `otel-empathy doctor` examines the log"
         )
 

@@ -6,7 +6,7 @@ Nothing passes while capture is off. What passes is brought into the form of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_empathy.core import semconv
@@ -58,7 +58,7 @@ def take(key: str, value: Any) -> Kept | None:
         data = _messages(data, _ROLES[key])
     elif key == semconv.SYSTEM_INSTRUCTIONS:
         data = [part for message in _messages(data, "system") for part in message["parts"]]
-    return _scrubbed(data, live.scrub), cut
+    return live.scrub_value(data), cut
 
 
 def span_attributes(content: Mapping[str, Kept]) -> dict[str, Any]:
@@ -72,16 +72,6 @@ def span_attributes(content: Mapping[str, Kept]) -> dict[str, Any]:
         if cut or more:
             known[semconv.TRUNCATED] = True
     return known
-
-
-def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, dict):
-        return {scrub(key): _scrubbed(item, scrub) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(item, scrub) for item in value]
-    return value
 
 
 def _messages(data: Any, role: str) -> list[dict[str, Any]]:

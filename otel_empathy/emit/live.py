@@ -42,12 +42,13 @@ class Live:
         hash_user: Makes the keyed hash of a user; None leaves users out.
         user: The user where none is named.
         scrub: Masks secrets in text.
+        scrub_value: Masks secrets anywhere in nested data, by what they look like and by their key.
         clock: Where times come from.
     """
 
     __slots__ = (
         "capture", "clock", "cost_names", "emit_event", "hash_user", "logger", "meter", "on",
-        "prices", "profile", "propagate", "scrub", "tracer", "user", "user_hash",
+        "prices", "profile", "propagate", "scrub", "scrub_value", "tracer", "user", "user_hash",
     )  # fmt: skip
 
     on: bool
@@ -64,6 +65,7 @@ class Live:
     user: str | None
     user_hash: str | None
     scrub: Callable[[str], str]
+    scrub_value: Callable[[Any], Any]
     clock: Clock
 
     def __init__(self) -> None:
@@ -102,6 +104,7 @@ class Live:
         self.user = None
         self.user_hash = None
         self.scrub = _unchanged
+        self.scrub_value = _unchanged
         self.clock = SYSTEM
 
 

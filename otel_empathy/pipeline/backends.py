@@ -26,6 +26,7 @@ from otel_empathy.pipeline import encode_json, ledger, segments
 from otel_empathy.pipeline.chunk import SIGNALS, Chunk, Signal, split
 from otel_empathy.pipeline.cursor import Claim, Cursor, Position, cursor_folder, register
 from otel_empathy.pipeline.delta import Delta
+from otel_empathy.pipeline.inside import Inside, Outside
 from otel_empathy.pipeline.log import Log
 from otel_empathy.pipeline.outcome import Outcome
 from otel_empathy.pipeline.source import Disk, Own, Queue, Source
@@ -184,8 +185,10 @@ class Backend:
                 chunk.signal.name, Queue(chunk.signal.name, self.buffer // 3)
             )
         if not queue.put(chunk):
-            self.dropped["queue_full"] += chunk.count
-        self.begin(None)
+            with self._start:
+                self.dropped["queue_full"] += chunk.count
+        if self._thread is None:
+            self.begin(None)
         self.wrote(chunk.count)
 
     @property
@@ -260,6 +263,13 @@ class Backend:
         if thread is not None and self._stopping is not None:
             thread.join(max(0.0, self._stopping - self.clock.monotonic()))
 
+    def forget(self) -> None:
+        """Count what is left in memory alone, now that nobody will send it."""
+        if self._log is None:
+            taken = sum(queue.records for queue in list(self.queues.values()))
+            settled = sum(self.settled_own.values())
+            self.dropped["shutdown"] += max(0, taken - settled)
+
     def abandon(self) -> None:
         """Close inherited claims after a fork."""
         for claim in self._claims.values():
@@ -299,6 +309,10 @@ class Backend:
 
     def _run(self) -> None:
         otel_context.attach(otel_context.set_value(_SUPPRESS, True))
+        with Inside():
+            self._serve()
+
+    def _serve(self) -> None:
         while not self._prepare():
             if self._stopping is not None:
                 return
@@ -685,7 +699,8 @@ class Backend:
         if worse and reason:
             attributes[semconv.BACKEND_REASON] = reason
         severity = {"healthy": 9, "retrying": 13}.get(state, 17)
-        events.emit(semconv.EVENT_BACKEND_CHANGED, severity, attributes)
+        with Outside():
+            events.emit(semconv.EVENT_BACKEND_CHANGED, severity, attributes)
 
 
 def aside(home: Path, backend: str) -> list[dict[str, Any]]:

@@ -70,6 +70,7 @@ class Cursor:
     repeats: int = 0
     state: str = "healthy"
     sync: bool = False
+    signals: tuple[str, ...] = tuple(SIGNALS)  # those that the backend takes
 
     def path(self, home: Path) -> Path:
         """The cursor's file."""
@@ -89,6 +90,7 @@ class Cursor:
             cursor.dropped = Counter({str(k): int(v) for k, v in data["dropped"].items()})
             cursor.state = str(data["state"])
             cursor.repeats = int(data["repeats"])
+            cursor.signals = tuple(name for name in data["signals"] if name in SIGNALS)
         except FileNotFoundError:
             return cursor
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -114,6 +116,7 @@ class Cursor:
                 "dropped": dict(self.dropped),
                 "repeats": self.repeats,
                 "state": self.state,
+                "signals": list(self.signals),
             }
         )
         temporary = path.with_suffix(f".{os.getpid()}.tmp")

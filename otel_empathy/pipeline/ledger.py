@@ -305,7 +305,7 @@ def recompute(home: Path, cursors: Mapping[tuple[str, str], Any]) -> Balance:
     _add_records(home, balance, acked, cursors)
     for (backend, instance), cursor in cursors.items():
         row = balance.backends.setdefault(backend, BackendBalance())
-        row.acked += acked.get(instance, Counter()).total()
+        row.acked += sum(acked.get(instance, Counter())[signal] for signal in cursor.signals)
         row.shipped += cursor.shipped
         row.dropped.update(cursor.dropped)
         row.state = cursor.state

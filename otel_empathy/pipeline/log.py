@@ -22,8 +22,10 @@ from typing import Protocol
 
 from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
+from otel_empathy.emit import safety
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS, Chunk, Signal
+from otel_empathy.pipeline.inside import Inside
 from otel_empathy.pipeline.ledger import Count
 
 __all__ = ["Jsonl", "Line", "Log", "Options"]
@@ -273,6 +275,10 @@ class Log:
 
     # -- the writer's thread ----------------------------------------------------------------------
 
+    def tick(self) -> None:
+        """Have the writer's thread look, because something was counted."""
+        self._awake()
+
     def queued(self) -> None:
         """Tell the writer's thread that something waits."""
         self._idle.clear()
@@ -295,14 +301,17 @@ class Log:
             self._wake.set()
 
     def _run(self) -> None:
-        while not self.closed:
-            self._wake.wait(self._pause())
-            if self._wake.is_set():
-                self._wake.clear()
-                self._gather()
-            self._drain()
-        self._drain()
-        self._sync(force=True)
+        with Inside():
+            while not self.closed:
+                self._wake.wait(self._pause())
+                if self._wake.is_set():
+                    self._wake.clear()
+                    self._gather()
+                with safety.guarded("export"):
+                    self._drain()
+            with safety.guarded("export"):
+                self._drain()
+                self._sync(force=True)
 
     def _gather(self) -> None:
         """Let a batch grow for one window, unless it is large or somebody waits for it."""
@@ -357,7 +366,6 @@ class _Writer:
         self.count = Count()
         self.tail: list[Line] = []
         self.tail_bytes = 0
-        self.tail_lock = threading.Lock()
         self.name: segments.Name | None = None
         self.offset = 0
         self._fd = -1
@@ -379,6 +387,7 @@ class _Writer:
             with count.lock:
                 count.queued += chunk.count
                 count.dropped["too_large"] += chunk.count
+            log.tick()
             return
         now = log.clock.monotonic()
         try:
@@ -423,11 +432,11 @@ class _Writer:
             if log.closed:
                 count.dropped["shutdown"] += chunk.count
                 return
-            if not room:
+            if room:
+                count.waiting += chunk.count
+                self.pending.append(chunk)
+            else:
                 count.dropped[log.trouble or "queue_full"] += chunk.count
-                return
-            count.waiting += chunk.count
-            self.pending.append(chunk)
         log.queued()
 
     # -- writing ----------------------------------------------------------------------------------
@@ -532,48 +541,46 @@ class _Writer:
         if not self.log.options.tail or self.name is None:
             return
         name = str(self.name)
-        with self.tail_lock:
-            for text, chunks in lines:
-                end = start + len(text)
-                self.tail.append(Line(self.name.seq, start, end, name, chunks))
-                self.tail_bytes += len(text)
-                start = end
-            if self.tail_bytes > _TAIL:
-                cut = 0
-                while self.tail_bytes > _TAIL * 3 // 4 and cut < len(self.tail) - 1:
-                    self.tail_bytes -= self.tail[cut].end - self.tail[cut].start
-                    cut += 1
-                del self.tail[:cut]
+        for text, chunks in lines:
+            end = start + len(text)
+            self.tail.append(Line(self.name.seq, start, end, name, chunks))
+            self.tail_bytes += len(text)
+            start = end
+        if self.tail_bytes > _TAIL:
+            cut = 0
+            while self.tail_bytes > _TAIL * 3 // 4 and cut < len(self.tail) - 1:
+                self.tail_bytes -= self.tail[cut].end - self.tail[cut].start
+                cut += 1
+            self.tail = self.tail[cut:]  # a new list, since somebody may be reading this one
 
     def _forget_tail(self) -> None:
         """Let backends read the file, when a line may be missing here."""
-        with self.tail_lock:
-            self.tail = []
-            self.tail_bytes = 0
+        self.tail = []
+        self.tail_bytes = 0
 
     def recent(self, seq: int, offset: int, records: int) -> list[Line] | None:
         """Lines from a position on, or None when memory no longer reaches back to it."""
-        with self.tail_lock:
-            if not self.tail:
-                return None
-            at = bisect.bisect_left(self.tail, (seq, offset), key=lambda x: (x.seq, x.start))
-            if at == len(self.tail):
-                last = self.tail[-1]
-                return [] if (last.seq, last.end) == (seq, offset) else None
-            first = self.tail[at]
-            follows = (first.seq, first.start) == (seq, offset) or (
-                at > 0 and (self.tail[at - 1].seq, self.tail[at - 1].end) == (seq, offset)
-            )
-            if not follows:
-                return None
-            taken: list[Line] = []
-            total = 0
-            for line in self.tail[at : at + records]:
-                if taken and total + line.count > records:
-                    break
-                taken.append(line)
-                total += line.count
-            return taken
+        tail = self.tail  # it only grows; what is cut off makes a new list
+        if not tail:
+            return None
+        at = bisect.bisect_left(tail, (seq, offset), key=lambda x: (x.seq, x.start))
+        if at == len(tail):
+            last = tail[-1]
+            return [] if (last.seq, last.end) == (seq, offset) else None
+        first = tail[at]
+        follows = (first.seq, first.start) == (seq, offset) or (
+            at > 0 and (tail[at - 1].seq, tail[at - 1].end) == (seq, offset)
+        )
+        if not follows:
+            return None
+        taken: list[Line] = []
+        total = 0
+        for line in tail[at : at + records]:
+            if taken and total + line.count > records:
+                break
+            taken.append(line)
+            total += line.count
+        return taken
 
     # -- segments ---------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_empathy.emit import context as emit_context
 from otel_empathy.emit import safety
-from otel_empathy.pipeline import encode_json
+from otel_empathy.pipeline import encode_json, inside
 
 __all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
 
@@ -52,6 +52,8 @@ class Sink:
         self.pid = os.getpid()
         self.reborn: Callable[[], None] | None = None
         self.failures: Counter[str] = Counter()
+        self.noted: Callable[[], None] | None = None  # called when something was counted here
+        self._late: deque[tuple[str, bytes, bytes, bytes, int]] = deque()
         self._resources: dict[int, tuple[Resource, bytes]] = {}
         self._scopes: dict[int, tuple[InstrumentationScope, bytes]] = {}
 
@@ -60,6 +62,7 @@ class Sink:
         self.identity = dict(identity)
         self.pid = os.getpid()
         self.failures = Counter()
+        self._late = deque()
         self._resources = {}
 
     def resource(self, resource: Resource) -> bytes:
@@ -102,10 +105,39 @@ class Sink:
         except Exception as error:
             self.failures[signal] += 1
             safety.tell("serialize", error)
+            if self.noted is not None:
+                self.noted()
             if safety.reraise():
                 raise
             return
-        out.append(signal, resource, scope, body, 1)
+        self.put(signal, resource, scope, body, 1)
+
+    def put(self, signal: str, resource: bytes, scope: bytes, body: bytes, count: int) -> None:
+        """Hand on an encoded record; one that comes up inside another waits for its end."""
+        out = self.out
+        me = threading.get_ident()
+        if me in inside.threads:
+            self._late.append((signal, resource, scope, body, count))
+            return
+        try:
+            inside.threads.add(me)
+            with safety.guarded("export"):
+                if out is not None:
+                    out.append(signal, resource, scope, body, count)
+                if self._late:
+                    self.catch_up()
+        finally:
+            inside.threads.discard(me)
+
+    def catch_up(self) -> None:
+        """Hand on what came up inside."""
+        out = self.out
+        while out is not None:
+            try:
+                late = self._late.popleft()
+            except IndexError:
+                return
+            out.append(*late)
 
 
 class TraceProcessor(SpanProcessor):
@@ -172,6 +204,8 @@ class LogReader(MetricReader):
         self._interval = interval
         self._flush = flush
         self._over = threading.Event()
+        self._wake = threading.Event()
+        self._wanted: deque[threading.Event] = deque()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -190,15 +224,38 @@ class LogReader(MetricReader):
                 except RuntimeError:  # too late for threads; shutdown still collects once
                     self._thread = None
 
-    def gather(self, timeout: float = 10.0) -> None:
-        """Collect once, now."""
+    @property
+    def stuck(self) -> bool:
+        """Whether a collection that somebody waited for in vain is still under way."""
+        return bool(self._wanted)
+
+    def gather(self, timeout: float = 10.0) -> bool:
+        """Collect once, now; a callback of the application that hangs is left at the limit."""
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            self._gather(timeout)
+            return True
+        if self.stuck:
+            return False
+        done = threading.Event()
+        self._wanted.append(done)
+        self._wake.set()
+        return done.wait(timeout)
+
+    def _gather(self, timeout: float = 10.0) -> None:
         if self._collect is not None:
             with safety.guarded("sample"):
                 self.collect(timeout_millis=timeout * 1000)
 
     def _run(self) -> None:
-        while not self._over.wait(self._interval):
-            self.gather()
+        while not self._over.is_set():
+            self._wake.wait(self._interval)
+            self._wake.clear()
+            waiting = len(self._wanted)
+            if waiting or not self._over.is_set():
+                self._gather()
+            for _ in range(waiting):
+                self._wanted.popleft().set()
 
     def _receive_metrics(
         self,
@@ -207,8 +264,7 @@ class LogReader(MetricReader):
         **_: Any,
     ) -> None:
         sink = self._sink
-        out = sink.out
-        if out is None:
+        if sink.out is None:
             return
         for resource, scope, schema, rows in encode_json.metrics(metrics_data, sink.limits):
             where = sink.resource(resource)
@@ -218,16 +274,16 @@ class LogReader(MetricReader):
                 else encode_json.scope(scope, sink.limits)
             )
             for body, points in _gathered(rows):
-                out.append("metrics", where, what, body, points)
+                sink.put("metrics", where, what, body, points)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Collect, and ship what is in the log."""
-        super().force_flush(timeout_millis)
         return self._flush(timeout_millis / 1000)
 
     def end(self) -> None:
         """Stop the thread; it may be inside somebody's callback, so nobody waits for it."""
         self._over.set()
+        self._wake.set()
 
     def shutdown(
         self,

@@ -171,6 +171,9 @@ class Providers:
         consumer = getattr(self.meters, "_measurement_consumer", None)
         if consumer is not None and hasattr(consumer, "_lock"):
             consumer._lock = threading.Lock()  # noqa: SLF001 - the SDK does not renew it after fork
+        for meter in tuple(getattr(self.meters, "_meters", {}).values()):
+            if hasattr(meter, "_instrument_registration_lock"):
+                meter._instrument_registration_lock = threading.Lock()  # noqa: SLF001 - likewise
         old = self.reader
         self.reader = LogReader(self.sink, self._interval, self._flush)
         old.end()
@@ -185,7 +188,8 @@ class Providers:
         self.reader.end()
         if isinstance(self.meters, _Meters):
             self.meters.on_use = None
-        if hasattr(self.meters, "remove_metric_reader"):
+        # While a callback of the application hangs, the SDK holds the lock that removing takes.
+        if hasattr(self.meters, "remove_metric_reader") and not self.reader.stuck:
             _forget(self.meters, self.reader)
         active = getattr(self.tracers, "_active_span_processor", None)
         _remove(active, "_span_processors", self.processor)

@@ -69,6 +69,11 @@ class Disk:
             following = self._after(segment)
             if following is None:
                 return Batch([], place, lost) if lost else None
+            # What was written after we read and before the next segment was opened.
+            batch = self._rest(segment, place, records)
+            if batch is not None:
+                batch.lost.update(lost)
+                return batch
             place = Position(following.name.seq, 0, 0)
 
     def behind(self, position: Position) -> list[tuple[segments.Segment, int]]:
@@ -113,6 +118,12 @@ class Disk:
     def _after(self, segment: segments.Segment) -> segments.Segment | None:
         self._known = segments.listed(self.home, self.signal, self.instance)
         return next((s for s in self._known if s.name.seq > segment.name.seq), None)
+
+    def _rest(self, segment: segments.Segment, place: Position, records: int) -> Batch | None:
+        try:
+            return self._lines(segment, place, records)
+        except FileNotFoundError:
+            return None
 
     def _lines(self, segment: segments.Segment, place: Position, records: int) -> Batch | None:
         with segment.path.open("rb") as file:
@@ -213,7 +224,8 @@ class Queue:
         self._chunks: deque[Chunk] = deque()
         self._bytes = 0
         self._taken = 0
-        self._lock = threading.Lock()
+        self.records = 0  # that were ever taken in
+        self._lock = threading.RLock()  # a finaliser may record while its own thread is in here
 
     @property
     def end(self) -> int:
@@ -227,6 +239,7 @@ class Queue:
             if self._bytes + len(chunk.body) > self.limit:
                 return False
             self._bytes += len(chunk.body)
+            self.records += chunk.count
             self._chunks.append(chunk)
             return True
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 import orjson
 
 from otel_empathy.core import semconv
+from otel_empathy.core.secret_names import names_secret
 
 __all__ = [
     "SAFE_KEYS",
@@ -135,6 +136,7 @@ class Limits:
 
     Args:
         scrub: Masks secrets in a text; None leaves texts as they are.
+        pair: Masks a value whose key names a secret, and what follows an option in a list.
         drop: Attributes that are left out, such as content that must not be captured.
         value: Bytes of a text, and of everything inside one attribute.
         keys: Attributes of a record, and entries of a map inside one.
@@ -144,6 +146,7 @@ class Limits:
     """
 
     scrub: Callable[[str], str] | None = None
+    pair: Callable[[str, Any], Any] | None = None
     drop: frozenset[str] = frozenset()
     value: int = 8192
     keys: int = 128
@@ -175,6 +178,7 @@ class _Key:
         "lists",
         "nothing",
         "safe",
+        "secret",
         "string",
         "texts",
         "true",
@@ -193,6 +197,7 @@ class _Key:
         self.lists: dict[str, bytes] = {}
         self.dropped = key in limits.drop
         self.safe = key in SAFE_KEYS
+        self.secret = limits.pair is not None and not self.safe and names_secret(key)
         self.limit = "content" if key in semconv.CONTENT else "value"
 
 
@@ -236,6 +241,8 @@ def attributes(  # noqa: C901 - the hottest loop: a call per kind costs more tha
             continue
         if entry.dropped:
             continue
+        if entry.secret:
+            value = _masked(key, value, limits)  # noqa: PLW2901 - what leaves instead of it
         kind = type(value)
         if kind is str:
             fragment = entry.texts.get(value) or _string(value, entry, limits, note)
@@ -250,6 +257,8 @@ def attributes(  # noqa: C901 - the hottest loop: a call per kind costs more tha
         elif value is None:
             fragment = entry.nothing
         else:
+            if kind in {list, tuple} and not entry.safe and len(value) <= keys:
+                value = _masked(key, value, limits)  # noqa: PLW2901 - what leaves instead of it
             room = _Room(limits, entry.limit, note, safe=entry.safe)
             fragment = b"%b%b}" % (entry.head, _any(value, room, 1))
         fragments.append(fragment)
@@ -257,6 +266,11 @@ def attributes(  # noqa: C901 - the hottest loop: a call per kind costs more tha
         limits.counters["keys"] += 1
         note.cut = True
     return fragments, lost
+
+
+def _masked(key: str, value: Any, limits: Limits) -> Any:
+    """The value without what its key says is secret."""
+    return value if limits.pair is None else limits.pair(key, value)
 
 
 def mark(fragments: list[bytes], found: Mapping[str, Any] | None) -> None:
@@ -438,8 +452,10 @@ def _map(values: Mapping[Any, Any], room: _Room, depth: int) -> bytes:
         if len(items) >= room.limits.keys:
             room.overrun("keys")
             break
-        quoted = _kept(str.__str__(key) if isinstance(key, str) else _foreign(key), room)
-        items.append(b'{"key":%b,"value":%b}' % (quoted, _any(value, room, depth + 1)))
+        name = str.__str__(key) if isinstance(key, str) else _foreign(key)
+        if room.scrub is not None and names_secret(name):
+            value = _masked(name, value, room.limits)  # noqa: PLW2901 - what leaves instead of it
+        items.append(b'{"key":%b,"value":%b}' % (_kept(name, room), _any(value, room, depth + 1)))
     return b'{"kvlistValue":{"values":[%b]}}' % b",".join(items)
 
 

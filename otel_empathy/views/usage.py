@@ -296,7 +296,7 @@ def repriced(
 
 @dataclass(frozen=True, slots=True)
 class CompareView:
-    """Usage of two windows, the first as it is and per day against the second."""
+    """Usage of two windows."""
 
     first: UsageView
     second: UsageView

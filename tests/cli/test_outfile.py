@@ -16,7 +16,18 @@ SYSTEM = ["/etc", "/sys", "/proc", "/dev", "/boot"]
 @pytest.mark.fault("H10")
 @pytest.mark.parametrize(
     "path",
-    ["", "a\0b", "/etc/passwd", "/etc/../etc/x", "/proc/self/fd/1", "/dev/null", "/boot/x", "/sys/x", "/", "."],
+    [
+        "",
+        "a\0b",
+        "/etc/passwd",
+        "/etc/../etc/x",
+        "/proc/self/fd/1",
+        "/dev/null",
+        "/boot/x",
+        "/sys/x",
+        "/",
+        ".",
+    ],
 )
 def test_a_path_that_must_not_be_written_is_refused(path: str) -> None:
     with pytest.raises(WrongValue, match="output"):
@@ -27,7 +38,9 @@ def test_a_path_that_must_not_be_written_is_refused(path: str) -> None:
 @given(
     folder=st.sampled_from(SYSTEM),
     steps=st.lists(st.sampled_from(["..", ".", "x", "tmp/..", "//"]), max_size=6),
-    name=st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8),
+    name=st.text(
+        st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8
+    ),
 )
 def test_no_spelling_leads_into_a_system_folder(folder: str, steps: list[str], name: str) -> None:
     path = "/".join([folder, *steps, name])

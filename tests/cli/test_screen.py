@@ -30,7 +30,9 @@ NASTY = [
 def test_a_name_from_outside_is_one_harmless_line(name: str) -> None:
     shown = clean(name)
     assert shown.isprintable() or shown.replace(" ", "").isprintable()
-    assert not set(shown) & set("\x1b\x9b\x07\x00\n\r\u2028\u2029\u202e\u2066\u200e\u200f\u061c\ufeff")
+    assert not set(shown) & set(
+        "\x1b\x9b\x07\x00\n\r\u2028\u2029\u202e\u2066\u200e\u200f\u061c\ufeff"
+    )
     shown.encode()
 
 

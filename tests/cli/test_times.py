@@ -74,7 +74,8 @@ def test_a_duration_has_three_digits(seconds: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(604_800, "7 days"), (86_400, "1 day"), (900, "15 minutes"), (90, "90 seconds")]
+    ("seconds", "text"),
+    [(604_800, "7 days"), (86_400, "1 day"), (900, "15 minutes"), (90, "90 seconds")],
 )
 def test_a_length_is_said_in_words(seconds: float, text: str) -> None:
     assert times.length(seconds) == text

@@ -13,6 +13,16 @@ NOW = 1_767_225_600 * SECOND  # 2026-01-01
 _ids = itertools.count(1)
 
 
+class Clock:
+    """Stands still at the time of the records."""
+
+    def time_ns(self) -> int:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
 def value(of: Any) -> dict[str, Any]:
     if isinstance(of, bool):
         return {"boolValue": of}
@@ -25,10 +35,6 @@ def value(of: Any) -> dict[str, Any]:
     return {"stringValue": of}
 
 
-def attributes(**named: Any) -> list[dict[str, Any]]:
-    return pairs({key.replace("__", "."): one for key, one in named.items()})
-
-
 def pairs(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"key": key, "value": value(one)} for key, one in found.items() if one is not None]
 
@@ -39,7 +45,7 @@ def span(
     start: int = NOW,
     seconds: float = 1.0,
     trace: str = "0" * 31 + "1",
-    id: str | None = None,
+    id: str | None = None,  # noqa: A002 - what the field is called
     parent: str | None = None,
     error: bool = False,
     attributes: dict[str, Any] | None = None,
@@ -67,7 +73,7 @@ def call(
     provider: str | None = "openai",
     model: str | None = "gpt-4o",
     cost: float | None = 0.01,
-    input: int | None = 100,
+    input: int | None = 100,  # noqa: A002 - what the field is called
     output: int | None = 10,
     cached: int | None = None,
     tier: str | None = None,

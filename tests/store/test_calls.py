@@ -39,7 +39,11 @@ def test_a_call_carries_what_its_span_says(tmp_path):
     segment(tmp_path, line(sent))
     [found] = read(tmp_path)
     assert (found.start, found.duration, found.operation) == (NOW, 2.5, "chat")
-    assert (found.provider, found.model, found.response_model) == ("openai", "gpt-4o", "gpt-4o-2024")
+    assert (found.provider, found.model, found.response_model) == (
+        "openai",
+        "gpt-4o",
+        "gpt-4o-2024",
+    )
     assert (found.workflow, found.stage, found.tier) == ("triage", "draft", "cheap")
     assert (found.cost, found.currency) == (Decimal("0.01"), "USD")
     assert found.usage == Usage(input=100, output=10, cache_read=40, cache_write=7, reasoning=3)
@@ -119,7 +123,7 @@ def test_nulls_of_other_programs_mean_absent(tmp_path):
     nulls = {"status": None, "events": None, "links": None, "parentSpanId": None}
     sent = call(more={"x": "y"}, **nulls)
     sent["attributes"].append({"key": "gen_ai.workflow.name", "value": None})
-    empty = span("none", **{"attributes": None})
+    empty = span("none", attributes=None)
     segment(tmp_path, line(empty, sent), b'{"resourceSpans":null}\n',
             b'{"resourceSpans":[{"resource":null,"scopeSpans":null}]}\n')  # fmt: skip
     [found] = read(tmp_path)

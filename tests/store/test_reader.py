@@ -224,11 +224,11 @@ def test_lines_of_another_signal_are_no_faults(tmp_path):
 
 
 def test_progress_ends_at_all_bytes_even_when_a_file_vanished(tmp_path):
-    size = sum(
-        segment(tmp_path, one("x") * 3000, seq=seq).stat().st_size for seq in (1, 2)
-    )
+    size = sum(segment(tmp_path, one("x") * 3000, seq=seq).stat().st_size for seq in (1, 2))
     reports = []
-    scan = Reader(tmp_path).scan("traces", progress=lambda done, total: reports.append((done, total)))
+    scan = Reader(tmp_path).scan(
+        "traces", progress=lambda done, total: reports.append((done, total))
+    )
     segment(tmp_path, seq=2).unlink()
     assert sum(1 for _ in scan) == 3000
     assert reports == sorted(reports)
@@ -391,8 +391,8 @@ def test_readers_see_every_whole_line_of_writers_that_were_killed(tmp_path):
 
 def test_open_files_are_closed_when_a_scan_is_left_early(tmp_path):
     segment(tmp_path, one("first"), one("second"))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     scan = iter(Reader(tmp_path).scan("traces"))
     next(scan)
     scan.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

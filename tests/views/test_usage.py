@@ -3,20 +3,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from store.lines import DAY, NOW, call, line, segment
+from store.lines import DAY, NOW, Clock, call, line, segment
 
 from otel_empathy.core.errors import WrongValue
 from otel_empathy.core.prices import Prices
 from otel_empathy.views.store import Store
-
-
-class Clock:
-    def time_ns(self) -> int:
-        return NOW
-
-    def monotonic(self) -> float:
-        return 0.0
-
 
 PRICES = Prices.bundled().override(
     {"demo/big": {"input": "10", "output": "20"}, "demo/small": {"input": "1", "output": "2"}}

@@ -52,6 +52,7 @@ def command(*, endpoint: str | None, home: Path | None, as_json: bool | None) ->
         raise click.UsageError(
             "OTEL_SDK_DISABLED or OTEL_EMPATHY_LOG switches the log off: unset it for the demo."
         )
+    screen.silence()
     began, shipped = _run(screen, settings.home, endpoint)
     with opened(screen, home) as store:
         _show(screen, store, began)

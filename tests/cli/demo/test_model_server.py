@@ -16,9 +16,7 @@ ASK = [{"role": "user", "content": "hello"}]
 @pytest.fixture
 def server() -> Iterator[ModelServer]:
     script = {
-        "steady": (
-            Reply("one two", usage={"prompt_tokens": 3, "completion_tokens": 2}),
-        ),
+        "steady": (Reply("one two", usage={"prompt_tokens": 3, "completion_tokens": 2}),),
         "limited": (Reply("slow down", 429, "rate_limit_exceeded", retry_after=0.5), Reply("ok")),
         "broken": (Reply("server error", 500, "server_error"),),
         "toolish": (Reply(tools={"weather": {"city": "Lisbon"}}),),

@@ -1,0 +1,59 @@
+"""Which threads are inside the pipeline right now, so that none of them meets its own locks.
+
+A signal handler, and a finaliser that the garbage collector runs, come up in the middle of whatever
+their thread is doing, perhaps while it holds a lock of ours. What they record must not wait for that
+lock: it would wait for ever. Here stands who is inside; who records then puts it aside.
+"""
+
+from __future__ import annotations
+
+from threading import get_ident
+from types import TracebackType
+
+__all__ = ["Inside", "Outside", "threads"]
+
+threads: set[int] = set()
+
+
+class Inside:
+    """Mark the present thread while it does work of the pipeline: `with Inside():`."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        me = get_ident()
+        self._before = me in threads
+        threads.add(me)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """End, unless it was inside already."""
+        if not self._before:
+            threads.discard(get_ident())
+
+
+class Outside:
+    """Mark the present thread as one that may record, at a point where it holds no lock of ours."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        me = get_ident()
+        self._before = me in threads
+        threads.discard(me)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """End."""
+        if self._before:
+            threads.add(get_ident())

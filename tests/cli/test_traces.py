@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from otel_empathy.cli import main
+
+Terminal = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def trace_id(demo: Any) -> str:
+    return str(json.loads(demo.out.splitlines()[0])["trace_id"])
+
+
+def lines(capsys: pytest.CaptureFixture[str], *args: str) -> list[dict[str, Any]]:
+    assert main(list(args)) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize("args", [["traces"], ["traces", "list"]])
+def test_bare_traces_are_listed(
+    demo: Any, trace_id: str, capsys: pytest.CaptureFixture[str], args: list[str]
+) -> None:
+    found = lines(capsys, *args, "--home", str(demo.home))
+    assert trace_id in [trace["trace_id"] for trace in found]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (["--status", "ok"], 0),
+        (["--model", "demo-mini"], 1),
+        (["--agent", "guide"], 1),
+        (["--agent", "other"], 0),
+        (["--text", "museums"], 1),
+        (["--min-duration", "3600"], 0),
+        (["--min-cost", "1000"], 0),
+        (["--limit", "0"], 0),
+        (["--days", "0"], 0),
+    ],
+)
+def test_a_list_has_only_what_was_asked_for(
+    demo: Any, capsys: pytest.CaptureFixture[str], wanted: list[str], count: int
+) -> None:
+    found = lines(capsys, "traces", *wanted, "--home", str(demo.home))
+    assert (len(found) >= 1) == bool(count)
+
+
+@pytest.mark.parametrize("action", [[], ["show"]])
+@pytest.mark.parametrize("length", [8, 32])
+def test_the_beginning_of_an_id_is_enough(
+    demo: Any, trace_id: str, capsys: pytest.CaptureFixture[str], action: list[str], length: int
+) -> None:
+    (trace,) = lines(capsys, "traces", *action, trace_id[:length], "--home", str(demo.home))
+    assert trace["trace_id"] == trace_id
+
+
+@pytest.mark.parametrize("wanted", ["ffffffffffffffff", "nonsense", "\x1b[31m"])
+def test_an_unknown_id_is_a_finding(
+    demo: Any, capsys: pytest.CaptureFixture[str], wanted: str
+) -> None:
+    assert main(["traces", wanted, "--home", str(demo.home)]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "`otel-empathy traces` lists them" in output.err
+    assert "\x1b" not in output.err
+
+
+def test_a_tree_fits_its_terminal_and_shows_what_failed_first(
+    demo: Any, trace_id: str, terminal: Terminal
+) -> None:
+    code, seen = terminal("traces", trace_id, "--home", str(demo.home))
+    rows = seen.splitlines()
+    assert code == 0
+    assert max(map(len, rows)) <= 80
+    failures = [place for place, row in enumerate(rows) if row.startswith(" ✗ ")]
+    heading = next(place for place, row in enumerate(rows) if row.startswith(" span "))
+    assert len(failures) == 2
+    assert max(failures) < heading
+    assert any("├─ execute_tool weather" in row for row in rows)
+    assert any("└─ ✗ execute_tool museums  TimeoutError" in row for row in rows)
+    assert any("↻1" in row for row in rows)
+    assert any("from cache" in row for row in rows)
+
+
+def test_a_wide_terminal_shows_when_each_span_ran(
+    demo: Any, trace_id: str, terminal: Terminal
+) -> None:
+    _, seen = terminal("traces", trace_id, "--home", str(demo.home), width=120)
+    assert "█" in seen
+    assert max(map(len, seen.splitlines())) <= 120
+
+
+def test_colour_is_for_terminals_that_want_it(demo: Any, trace_id: str, terminal: Terminal) -> None:
+    args = ("traces", trace_id, "--home", str(demo.home))
+    _, coloured = terminal(*args, coloured=True)
+    _, plain = terminal(*args, coloured=True, NO_COLOR="1")
+    assert re.search(r"\x1b\[(?:\d+;)*31m", coloured)
+    assert not re.search(r"\x1b\[(?:\d+;)*3\dm", plain)
+
+
+def test_a_list_fits_its_terminal(demo: Any, terminal: Terminal) -> None:
+    for width in (80, 120):
+        code, seen = terminal("traces", "--home", str(demo.home), width=width)
+        assert code == 0
+        table = [row for row in seen.splitlines() if not row.startswith("`")]
+        assert max(map(len, table)) <= width
+        assert "✗ 2" in seen
+
+
+def test_an_empty_log_is_no_error(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["traces", "--home", str(tmp_path)]) == 0
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "otel-empathy demo" in output.err

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from captured import Captured, capturing
+
+from otel_empathy.core.errors import WrongType, WrongValue
+from otel_empathy.emit.context import using
+from otel_empathy.sources.agent import agent
+from otel_empathy.sources.feedback import event, feedback
+from otel_empathy.sources.llm import llm_call
+
+RESULT = "gen_ai.evaluation.result"
+
+
+def test_a_score_is_an_event_and_a_measurement(captured: Captured) -> None:
+    with using(workflow="shop", tier="cheap", stage="draft"), agent(name="a") as run:
+        feedback(score=0.9, name="helpfulness", comment="good")
+    assert captured.event(RESULT) == {
+        "gen_ai.agent.name": "a",
+        "empathy.run.id": run.id,
+        "gen_ai.workflow.name": "shop",
+        "gen_ai.evaluation.name": "helpfulness",
+        "gen_ai.evaluation.score.value": 0.9,
+        "gen_ai.evaluation.explanation": "good",
+        "empathy.feedback.source": "user",
+        "empathy.call.stage": "draft",
+        "empathy.call.tier": "cheap",
+    }
+    (record,) = [r for r in captured.records if r.event_name == RESULT]
+    assert record.severity_number.value == 9
+    assert record.span_id == captured.span("invoke_agent a").context.span_id
+    assert captured.points("empathy.feedback.score") == [
+        (
+            {
+                "gen_ai.evaluation.name": "helpfulness",
+                "gen_ai.workflow.name": "shop",
+                "empathy.call.tier": "cheap",
+                "empathy.feedback.source": "user",
+            },
+            0.9,
+        )
+    ]
+
+
+@pytest.mark.parametrize(("rating", "score"), [(1, 0.0), (2, 0.25), (3, 0.5), (4, 0.75), (5, 1.0)])
+def test_stars_become_scores(captured: Captured, rating: int, score: float) -> None:
+    feedback(rating=rating)
+    found = captured.event(RESULT)
+    assert found["gen_ai.evaluation.score.value"] == score
+    assert found["gen_ai.evaluation.score.label"] == str(rating)
+
+
+def test_a_run_that_is_over_can_be_judged_by_itself_or_by_its_id(captured: Captured) -> None:
+    with agent(name="a") as run:
+        pass
+    feedback(score=1, run=run)
+    feedback(score=0, run="run_X", workflow="w", tier="premium", stage="s")
+    first, second = [found for name, found in captured.events if name == RESULT]
+    assert first["empathy.run.id"] == run.id
+    records = [r for r in captured.records if r.event_name == RESULT]
+    assert records[0].span_id == captured.span("invoke_agent a").context.span_id
+    assert second["empathy.run.id"] == "run_X"
+    assert second["gen_ai.workflow.name"] == "w"
+    assert second["empathy.call.tier"] == "premium"
+
+
+def test_inside_a_call_its_reply_is_judged(captured: Captured) -> None:
+    with llm_call() as call:
+        call.response(id="r-1")
+        feedback(score=0.5)
+    assert captured.event(RESULT)["gen_ai.response.id"] == "r-1"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"score": 1, "rating": 5},
+        {"score": 1.01},
+        {"score": -0.1},
+        {"score": float("nan")},
+        {"rating": 0},
+        {"rating": 6},
+        {"score": 0.5, "tier": "huge"},
+    ],
+)
+@pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
+def test_what_is_out_of_range_raises_and_stores_nothing(given: dict[str, Any], on: bool) -> None:
+    if not on:
+        with pytest.raises(WrongValue):
+            feedback(**given)
+        return
+    with capturing() as captured:
+        with pytest.raises(WrongValue):
+            feedback(**given)
+        assert captured.events == []
+        assert captured.metrics() == {}
+
+
+@pytest.mark.parametrize("given", [{"score": "1"}, {"rating": True}, {"score": 1, "tier": 3}])
+def test_what_is_no_number_raises(given: dict[str, Any]) -> None:
+    with pytest.raises(WrongType):
+        feedback(**given)
+
+
+def test_comments_are_scrubbed() -> None:
+    with capturing(scrub=lambda text: text.replace("sk-1", "***")) as captured:
+        feedback(score=1, comment="my key is sk-1")
+        found = captured.event(RESULT)
+        assert found["gen_ai.evaluation.explanation"] == "my key is ***"
+
+
+def test_events_are_bound_to_where_they_happen(captured: Captured) -> None:
+    with agent(name="a") as run:
+        event("plan.ready", places=3, nothing=None)
+    assert captured.event("plan.ready") == {
+        "gen_ai.agent.name": "a",
+        "empathy.run.id": run.id,
+        "places": 3,
+    }
+    (record,) = [r for r in captured.records if r.event_name == "plan.ready"]
+    assert record.span_id == captured.span("invoke_agent a").context.span_id
+
+
+def test_names_of_events_are_checked() -> None:
+    event("unconfigured")
+    with pytest.raises(WrongValue):
+        event("")
+    with pytest.raises(WrongType):
+        event(3)  # type: ignore[arg-type]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import threading
+from datetime import datetime, timezone
+from types import MappingProxyType
+
+import pytest
+from store.lines import DAY, NOW, Clock, call, line, log_line, pairs, segment, span
+
+from otel_empathy.core.errors import WrongValue
+from otel_empathy.views.store import Store, open_store
+
+EVENT = MappingProxyType(
+    {
+        "timeUnixNano": str(NOW),
+        "severityNumber": 9,
+        "severityText": "INFO",
+        "eventName": "empathy.run.changed",
+        "body": {"stringValue": "changed"},
+        "attributes": pairs({"empathy.run.id": "run_1"}),
+        "traceId": "A" * 32,
+        "spanId": "B" * 16,
+    }
+)
+
+
+def test_open_store_reads_the_home_of_the_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTEL_EMPATHY_HOME", str(tmp_path))
+    segment(tmp_path, line(call()))
+    assert open_store().usage(days=None).total_calls == 1
+
+
+def test_open_store_takes_homes_folders_and_files(tmp_path):
+    path = segment(tmp_path, line(call()))
+    for place in (tmp_path, str(tmp_path), path, path.parent, [path]):
+        assert open_store(place).usage(days=None).total_calls == 1
+
+
+def test_events_are_typed_and_filtered(tmp_path):
+    other = {"observedTimeUnixNano": str(NOW - DAY), "severityNumber": "SEVERITY_NUMBER_WARN2"}
+    segment(tmp_path, log_line(dict(EVENT), other), signal="logs")
+    store = Store(tmp_path, clock=Clock())
+    [found] = store.events(name="empathy.run.changed")
+    assert found.as_dict() == {
+        "signal": "logs",
+        "ts": "2026-01-01T00:00:00.000000Z",
+        "name": "empathy.run.changed",
+        "severity": 9,
+        "severity_text": "INFO",
+        "body": "changed",
+        "service": "shop",
+        "trace_id": "a" * 32,
+        "span_id": "b" * 16,
+        "attributes": {"empathy.run.id": "run_1"},
+    }
+    assert [one.severity for one in store.events()] == [9, 14]
+    assert [one.severity for one in store.events(days=1)] == [9]
+    assert [one.severity for one in store.events(until=NOW)] == [14]
+
+
+def test_calls_can_be_asked_for_by_time(tmp_path):
+    segment(tmp_path, line(call(), call(start=NOW - 2 * DAY)))
+    store = Store(tmp_path, clock=Clock())
+    assert len(list(store.calls())) == 2
+    assert len(list(store.calls(1))) == 1
+    assert len(list(store.calls(until=datetime(2026, 1, 1, tzinfo=timezone.utc)))) == 1
+
+
+def test_what_was_skipped_is_counted_and_named(tmp_path):
+    path = segment(tmp_path, b"garbage\n", line(call()), b"torn")
+    store = Store(tmp_path, clock=Clock())
+    store.usage()
+    store.cache()
+    assert store.skipped == {"corrupt": 1, "torn": 1}
+    assert (store.skips[0].path, store.skips[0].offset) == (path, 0)
+
+
+def test_progress_is_reported_over_all_bytes(tmp_path):
+    size = segment(tmp_path, line(call())).stat().st_size
+    reports = []
+    store = Store(tmp_path, clock=Clock(), progress=lambda *report: reports.append(report))
+    store.usage()
+    assert reports[-1] == (size, size)
+
+
+def test_the_state_of_the_home_is_a_view_too(tmp_path):
+    segment(tmp_path, line(call()))
+    assert Store(tmp_path).status()["log"]["segments"] == 1
+
+
+def test_followed_records_of_all_signals_are_typed(tmp_path):
+    store = Store(tmp_path)
+    stop = threading.Event()
+    follow = store.follow(signals=("traces", "logs", "metrics"), poll=0.01, stop=stop)
+    metric = {
+        "name": "m",
+        "unit": "s",
+        "histogram": {"dataPoints": [{"timeUnixNano": str(NOW), "count": "2", "sum": 3.5}]},
+    }
+    tree = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}
+    segment(tmp_path, line(span("work", kind="SPAN_KIND_SERVER")))
+    segment(tmp_path, log_line(dict(EVENT)), signal="logs")
+    segment(tmp_path, json.dumps(tree).encode() + b"\n", signal="metrics")
+    found = [next(follow).as_dict() for _ in range(3)]
+    stop.set()
+    assert list(follow) == []
+    assert [one["signal"] for one in found] == ["traces", "logs", "metrics"]
+    assert found[0]["kind"] == "server"
+    assert (found[2]["kind"], found[2]["count"], found[2]["sum"]) == ("histogram", 2, 3.5)
+
+
+def test_following_an_unknown_signal_is_refused_at_once(tmp_path):
+    with pytest.raises(WrongValue, match="traces, metrics, logs"):
+        Store(tmp_path).follow(signals=("profiles",))
