@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
     store = open_store(runtime.home)
     usage = store.usage(days=1, by="model")
-    print(f"{usage.total_calls} calls, {usage.tokens_in} tokens in, {usage.tokens_out} out")
+    print(f"{usage.total_calls} calls, {usage.tokens_input} tokens in, {usage.tokens_output} out")
     for summary in store.traces(limit=3, service="examples"):
         print(summary.trace_id[:8], summary.name, f"{summary.duration * 1000:.1f} ms")
     for call in store.recent(limit=3):

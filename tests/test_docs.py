@@ -29,11 +29,11 @@ def test_every_public_name_is_documented() -> None:
 
 
 def test_the_readme_names_no_command_that_does_not_exist() -> None:
-    from otel_empathy.cli import main
+    from otel_empathy.cli import COMMANDS
 
     text = (ROOT / "README.md").read_text()
     used = set(re.findall(r"otel-empathy ([a-z]+)", text))
-    assert used <= set(main.list_commands(None)), used
+    assert used <= {name for part in COMMANDS.values() for name in part}, used
 
 
 def test_versions_are_pinned_for_everything_that_development_needs() -> None:

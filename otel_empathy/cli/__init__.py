@@ -112,7 +112,8 @@ def main(args: list[str] | None = None) -> int:
         _complain(str(error))
         return UNAVAILABLE if isinstance(error, Unavailable) else USAGE
     except OSError as error:
-        _complain(f"{error.filename or 'the log'}: {error.strerror or error}. Run `doctor`.")
+        where = error.filename or "the log"
+        _complain(f"{where}: {error.strerror or error}. `otel-empathy doctor` examines the log.")
         return UNAVAILABLE
     return OK
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from otel_empathy.cli.examination import Check
+    from otel_empathy.cli.check import Check
 
 __all__ = ["Column", "Screen", "clean", "json_line"]
 

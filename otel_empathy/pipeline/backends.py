@@ -148,6 +148,7 @@ class Backend:
         self.dropped: Counter[str] = Counter()
         self._claims: dict[str, Claim] = {}
         self._cursors: dict[str, Cursor] = {}
+        self._done: set[str] = set()  # processes that are gone and owe this backend nothing
         self._log: Log | None = None
         self._sender: Sender | None = None
         self._urgent = threading.Event()
@@ -383,6 +384,7 @@ class Backend:
             register(log.home, self.name, self.clock.time_ns())
             cursor = Cursor.load(log.home, self.name, instance)
             cursor.sync = self.sync
+            cursor.signals = self.plan.signals
             cursor.save(log.home)
             if self.plan.start == "oldest":
                 self._owe_all(log.home)
@@ -398,7 +400,7 @@ class Backend:
         for instance in ledger.instances(home):
             path = cursor_folder(home, self.name) / f"{instance}.json"
             if not path.exists():
-                Cursor(self.name, instance).save(home)
+                Cursor(self.name, instance, signals=self.plan.signals).save(home)
 
     def _lane(self, signal: str, source: Source, cursor: Cursor, *, own: bool) -> _Lane:
         lane = _Lane(signal, source, cursor, own)
@@ -430,24 +432,34 @@ class Backend:
         register(home, self.name, self.clock.time_ns())
         self._release()
         mine = self._log.instance[:8] if self._log is not None else ""
-        for instance in ledger.instances(home):
-            if instance == mine or instance in self._claims or not self._owed(home, instance):
-                continue
-            if self._lives(home, instance):
-                continue
-            cursor = Cursor.load(home, self.name, instance)
-            sources = {s: Disk(home, s, instance) for s in self.plan.signals}
-            if all(s.read(cursor.positions[k], 1) is None for k, s in sources.items()):
-                continue
-            claim = Claim.take(home, self.name, instance)
-            if claim is None:
-                continue
-            self._claims[instance] = claim
-            cursor = Cursor.load(home, self.name, instance)  # it may have moved before the claim
-            cursor.sync = self.sync
-            for signal, source in sources.items():
-                self.lanes.append(self._lane(signal, source, cursor, own=False))
+        left = set(ledger.instances(home))
+        self._done &= left
+        for instance in sorted(left - self._done - {mine} - self._claims.keys()):
+            if not self._lives(home, instance):
+                self._take_over(home, instance)
         self._shed()
+
+    def _take_over(self, home: Path, instance: str) -> None:
+        """Take one orphan; one that owes this backend nothing is never looked at again."""
+        owed = self._owed(home, instance)
+        if not owed:
+            if owed is not None:
+                self._done.add(instance)
+            return
+        cursor = Cursor.load(home, self.name, instance)
+        sources = {s: Disk(home, s, instance) for s in self.plan.signals}
+        if all(s.read(cursor.positions[k], 1) is None for k, s in sources.items()):
+            self._done.add(instance)
+            return
+        claim = Claim.take(home, self.name, instance)
+        if claim is None:
+            return
+        self._claims[instance] = claim
+        cursor = Cursor.load(home, self.name, instance)  # it may have moved before the claim
+        cursor.sync = self.sync
+        cursor.signals = self.plan.signals
+        for signal, source in sources.items():
+            self.lanes.append(self._lane(signal, source, cursor, own=False))
 
     def _release(self) -> None:
         """Give back the claims of orphans that are shipped."""
@@ -457,11 +469,15 @@ class Backend:
                 self.lanes = [lane for lane in self.lanes if lane not in lanes]
                 self._claims.pop(instance).free()
 
-    def _owed(self, home: Path, instance: str) -> bool:
+    def _owed(self, home: Path, instance: str) -> bool | None:
+        """Whether a process's log is owed to this backend; None when it has not said so yet."""
         if (cursor_folder(home, self.name) / f"{instance}.json").exists():
             return True
-        record = ledger.read_record(ledger.ledger_folder(home) / f"{instance}.json")
-        return record is not None and self.name in record.backends
+        path = ledger.ledger_folder(home) / f"{instance}.json"
+        record = ledger.read_record(path)
+        if record is None:
+            return None if path.exists() else False
+        return self.name in record.backends
 
     def _lives(self, home: Path, instance: str) -> bool:
         path = ledger.ledger_folder(home) / f"{instance}.json"
@@ -487,10 +503,17 @@ class Backend:
         for _, seq, unread, segment, lane in behind:
             if total <= self.cap:
                 return
+            if lane.own and segments.is_locked(segment.path, clock=self.clock):
+                continue  # more is being written to it, which nobody would count
             place = lane.position
             offset = place.offset if place.seq == seq else 0
             count = segments.count_records(segment.path, lane.signal, offset)
+            # A part of the batch in hand may be settled already.
+            count -= lane.shipped + lane.dropped.total()
+            lane.cursor.shipped += lane.shipped
+            lane.cursor.dropped.update(lane.dropped)
             lane.parts, lane.after, lane.attempts, lane.bisect = [], None, 0, False
+            lane.shipped, lane.dropped = 0, Counter()
             lane.cursor.dropped["backlog_cap"] += count
             lane.cursor.positions[lane.signal] = Position(seq + 1, 0, 0)
             lane.cursor.save(self.home)

@@ -90,8 +90,14 @@ class _Run:
         for (backend, instance), cursor in self.cursors.items():
             if backend not in self.holding or instance != segment.name.instance:
                 continue
+            if segment.signal not in cursor.signals:
+                continue
             place = cursor.positions[segment.signal]
-            if (place.seq, place.offset) < (segment.name.seq, segment.size):
+            if place.seq < segment.name.seq or (
+                place.seq == segment.name.seq
+                and place.offset < segment.size
+                and place.offset < segments.whole(segment.path)
+            ):
                 waiting.append(backend)
         return waiting
 
@@ -176,10 +182,11 @@ class _Run:
             row = totals.setdefault("backends", {}).setdefault(
                 backend, {"acked": 0, "shipped": 0, "dropped": {}}
             )
-            row["acked"] += sum(one.records for one in rows)
+            rows_owed = [one for one in rows if one.signal in cursor.signals]
+            row["acked"] += sum(one.records for one in rows_owed)
             row["shipped"] += cursor.shipped
             lost = Counter(cursor.dropped)
-            for one in rows:
+            for one in rows_owed:
                 name = segments.Name.parse(one.name)
                 place = cursor.positions[one.signal]
                 if name is not None and name.seq >= place.seq:

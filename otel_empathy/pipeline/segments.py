@@ -34,6 +34,7 @@ __all__ = [
     "open_new",
     "repair",
     "sanitised",
+    "whole",
 ]
 
 _NAME = re.compile(
@@ -265,7 +266,7 @@ def repair(home: Path) -> list[Repair]:
         for segment in listed(home, signal):
             if segment.size == 0 or is_locked(segment.path):
                 continue
-            offset = _last_whole_line(segment.path)
+            offset = whole(segment.path)
             if offset == segment.size:
                 continue
             copies = home / "repaired"
@@ -276,6 +277,14 @@ def repair(home: Path) -> list[Repair]:
             os.truncate(segment.path, offset)
             done.append(Repair(segment.path, offset, segment.size - offset, copy))
     return done
+
+
+def whole(path: Path) -> int:
+    """Bytes of a segment up to the end of its last whole line; 0 if it is gone."""
+    try:
+        return _last_whole_line(path)
+    except FileNotFoundError:
+        return 0
 
 
 def _last_whole_line(path: Path) -> int:

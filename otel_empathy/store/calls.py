@@ -213,11 +213,10 @@ class Decoder:
         if any(head == known for known, _ in self._heads):
             return
         try:
-            bare = self._line(head + b"[" + _END)
+            self._line(head + b"[" + _END)
         except wire.FAULTS:
             return
-        if len(bare.resources) == 1 and len(bare.resources[0].scopes) == 1:
-            self._heads = [(head, service), *self._heads[: _MOST_HEADS - 1]]
+        self._heads = [(head, service), *self._heads[: _MOST_HEADS - 1]]
 
     def _slowly(self, line: bytes) -> list[tuple[str | None, list[Any]]]:
         """Learn the keys of a line that are new, or take the line as it comes."""

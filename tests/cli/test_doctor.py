@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from otel_empathy.cli import main
-from otel_empathy.cli.examination import Check, examine
+from otel_empathy.cli.check import Check
+from otel_empathy.cli.examination import examine
 from otel_empathy.core.settings import TABLE, Settings
 from otel_empathy.pipeline import segments
 
@@ -75,6 +76,16 @@ def test_a_home_that_cannot_be_written_is_a_finding(home: Path) -> None:
         home.chmod(0o700)
 
 
+@pytest.mark.fault("S10")
+def test_open_files_and_links_in_the_log_are_findings(home: Path, closed: Path) -> None:
+    assert named(checks(home), "files") == []
+    closed.chmod(0o644)
+    closed.with_name("planted.jsonl").symlink_to("/etc/passwd")
+    found = named(checks(home), "files")
+    assert [check.level for check in found] == ["finding", "finding"]
+    assert str(closed) in found[1].detail
+
+
 @pytest.mark.fault("S5")
 def test_a_remote_file_system_is_a_warning(home: Path, tmp_path: Path) -> None:
     proc = tmp_path / "proc"
@@ -113,6 +124,7 @@ def test_repair_cuts_torn_tails_of_the_dead_only_and_keeps_a_copy(
         file.write(b'{"res')
         file.flush()
         segments.lock(file.fileno())
+        live.chmod(0o600)
         code = main(["doctor", "--repair", "--home", str(home)])
         assert live.read_bytes() == b'{"res'
     assert code == 0

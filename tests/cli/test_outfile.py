@@ -85,9 +85,14 @@ def test_a_file_appears_when_it_is_complete_and_belongs_to_its_owner(tmp_path: P
 def test_a_failed_export_leaves_the_older_file(tmp_path: Path) -> None:
     target = tmp_path / "calls.csv"
     target.write_bytes(b"old")
-    with pytest.raises(RuntimeError), outfile.opened(str(target)) as file:
-        file.write(b"new")
-        raise RuntimeError
+
+    def fail() -> None:
+        with outfile.opened(str(target)) as file:
+            file.write(b"new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -72,7 +72,7 @@ def test_ship_sends_what_a_dead_process_left(
     left: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FaultyBackend() as backend:
-        args = ["ship", "--endpoint", backend.url, "--start", "oldest", "--home", str(left)]
+        args = ["ship", "--endpoint", backend.endpoint, "--start", "oldest", "--home", str(left)]
         assert main(args) == 0
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (row["state"], row["dropped"]) == ("healthy", {})

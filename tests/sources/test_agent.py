@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.core.limits import Timeouts
 from otel_empathy.core.scrub import Scrubber
+from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.settings import Capture
 from otel_empathy.core.states import Phase
 from otel_empathy.emit import safety

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
@@ -53,7 +53,9 @@ class Chat:
         finally:
             connection.close()
 
-    def stream(self, model: str, messages: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, model: str, messages: Sequence[Mapping[str, str]]
+    ) -> Generator[dict[str, Any], None, None]:
         """The chunks of a streamed reply, the last one with the usage."""
         connection = HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
         body = {
