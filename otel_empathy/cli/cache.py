@@ -10,7 +10,6 @@ import click
 from otel_empathy.cli.numbers import count, money, percent, tokens
 from otel_empathy.cli.options import Window, common, window
 from otel_empathy.cli.screen import Column, Screen
-from otel_empathy.cli.store import cache as ask
 from otel_empathy.cli.store import opened
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def command(*, window: Window, home: Path | None, as_json: bool | None) -> None:
     """
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
-        view = ask(store, window)
+        view = store.cache(**window.question)
     if screen.people:
         _draw(screen, view, when=window.text)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -10,10 +11,11 @@ from otel_empathy.cli import outfile
 from otel_empathy.cli.numbers import count
 from otel_empathy.cli.options import Window, common, window
 from otel_empathy.cli.screen import Screen
-from otel_empathy.cli.store import Form, opened
-from otel_empathy.cli.store import export as ask
+from otel_empathy.cli.store import opened
 
 __all__ = ["command", "write"]
+
+Form = Literal["csv", "jsonl", "otlp"]
 
 
 @click.command("export")
@@ -70,8 +72,9 @@ def write(
         WrongValue: The output path must not be written.
         Unavailable: It cannot be written.
     """
-    with opened(screen, home) as store, outfile.opened(output) as file:
-        written = ask(store, file, form, signal=signal, window=window)
+    streamed = output == outfile.STDOUT
+    with opened(screen, home, bar=not streamed) as store, outfile.opened(output) as file:
+        written = store.export(file, form, signal=signal, **window.question)
     what = "lines" if form == "otlp" else "calls"
-    where = "stdout" if output == outfile.STDOUT else output
+    where = "stdout" if streamed else output
     screen.note(f"{count(written)} {what} of {window.text} to {where}")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -20,9 +20,17 @@ from otel_empathy.core.clock import SYSTEM
 if TYPE_CHECKING:
     from otel_empathy.core.settings import Settings
 
-__all__ = ["Window", "colour", "common", "settings_of", "window"]
+__all__ = ["Question", "Window", "colour", "common", "settings_of", "window"]
 
 Command = Callable[..., Any]
+
+
+class Question(TypedDict):
+    """The arguments by which a view is asked about a window."""
+
+    days: float | None
+    since: int | None
+    until: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +41,20 @@ class Window:
         since: Where it begins; None is the beginning of the log.
         until: Where it ends; None is now.
         text: The window in words.
-        days: Its length in days when it was given as a length.
+        days: Its length in days when it is a length that ends now.
     """
 
     since: int | None
     until: int | None
     text: str
     days: float | None = None
+
+    @property
+    def question(self) -> Question:
+        """The window as the views take it."""
+        if self.days is not None:
+            return {"days": self.days, "since": None, "until": None}
+        return {"days": None, "since": self.since, "until": self.until}
 
     def holds(self, at_ns: int) -> bool:
         """Whether a moment lies in it."""
@@ -158,7 +173,7 @@ def select(
     # A window that ends now holds what is there now, and nothing from clocks that are ahead.
     end = SYSTEM.time_ns() + 1 if until is None else until
     text = f"the last {times.length(last)}{ending}"
-    return Window(end - round(last * 1e9), end, text, last / times.DAY)
+    return Window(end - round(last * 1e9), end, text, last / times.DAY if until is None else None)
 
 
 def settings_of(home: Path | None, **arguments: Any) -> tuple[Settings, list[str]]:

@@ -12,7 +12,6 @@ from otel_empathy.cli.numbers import UNKNOWN, count, money, percent, tokens
 from otel_empathy.cli.options import Window, common, window
 from otel_empathy.cli.screen import Column, Screen
 from otel_empathy.cli.store import opened
-from otel_empathy.cli.store import usage as ask
 from otel_empathy.cli.times import duration
 
 if TYPE_CHECKING:
@@ -52,7 +51,8 @@ def command(
     """
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
-        used, savings = ask(store, window, by=by, method=method)
+        used = store.usage(**window.question, by=by)
+        savings = store.savings(**window.question, method=method)
     if screen.people:
         draw(screen, used, savings, when=window.text)
     else:

@@ -26,6 +26,7 @@ __all__ = ["NO_CALL", "SOURCES", "TIERS", "Call", "Retried", "tier_name"]
 
 TIERS: Final = ("cheap", "capable", "premium")
 SOURCES: Final = ("provider", "injected", "estimated", "none")
+_LARGEST: Final = 1 << 63  # what an attribute can hold
 _NUMBERS: Final = {
     "temperature": semconv.TEMPERATURE,
     "top_p": semconv.TOP_P,
@@ -383,7 +384,8 @@ class Call:
         except TypeError:
             self._refuse(what)
             return None
-        if isinstance(value, bool) or (number < 0 and not what.endswith("seed")):
+        low = -_LARGEST if what == "request.seed" else 0
+        if isinstance(value, bool) or not low <= number < _LARGEST:
             self._refuse(what)
             return None
         return number
@@ -392,7 +394,10 @@ class Call:
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             self._refuse(what)
             return None
-        number = float(value)
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
         if not math.isfinite(number):
             self._refuse(what)
             return None

@@ -89,9 +89,9 @@ class Store:
             since: First moment of the window.
             until: The moment behind the window.
         """
-        window = self._window(days, since, until)
+        window, days = self._window(days, since, until)
         found = self._cells(window, by_user=by == "user")
-        return usage.usage(found, by=by, days=days if since is None and until is None else None)
+        return usage.usage(found, by=by, days=days)
 
     def savings(
         self,
@@ -99,20 +99,29 @@ class Store:
         *,
         method: Literal["premium_mean", "repriced"] = "premium_mean",
         reference: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
     ) -> SavingsView:
         """What the choice of tiers saved against sending every call to a premium model."""
         if method not in {"premium_mean", "repriced"}:
             raise WrongValue(f"method={method!r}: choose premium_mean or repriced")
-        window = self._window(days)
+        window, days = self._window(days, since, until)
         found = self._cells(window)
         if method == "premium_mean":
             return usage.savings(found, days=days)
         read = calls.calls(self.reader, window, progress=self.progress)
         return usage.repriced(found, read, self.prices, reference=reference, days=days)
 
-    def cache(self, days: float | None = 7) -> CacheView:
+    def cache(
+        self,
+        days: float | None = 7,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> CacheView:
         """What the providers' prompt caches saved."""
-        read = calls.calls(self.reader, self._window(days), progress=self.progress)
+        window, days = self._window(days, since, until)
+        read = calls.calls(self.reader, window, progress=self.progress)
         return cache.cache(read, self.prices, days=days)
 
     def compare(self, first: float = 7, second: float = 30) -> CompareView:
@@ -172,7 +181,7 @@ class Store:
         until: Moment | None = None,
     ) -> Iterator[Call]:
         """Every call of a window, in the order of the files."""
-        window = self._window(days, since, until)
+        window, _ = self._window(days, since, until)
         return calls.calls(self.reader, window, progress=self.progress)
 
     def events(
@@ -184,7 +193,7 @@ class Store:
         until: Moment | None = None,
     ) -> Iterator[Event]:
         """Every event and log record of a window, in the order of the files."""
-        window = self._window(days, since, until)
+        window, _ = self._window(days, since, until)
         scan = self.reader.scan("logs", after=window.after, progress=self.progress)
         for event in records.events(scan, scan):
             if event.time in window and (name is None or event.name == name):
@@ -208,10 +217,12 @@ class Store:
         format: Literal["csv", "jsonl", "otlp"],  # noqa: A002 - the word of the command
         *,
         days: float | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         signal: str = "traces",
     ) -> int:
         """Write calls (`csv`, `jsonl`) or the log's own lines (`otlp`); how many were written."""
-        window = self._window(days)
+        window, _ = self._window(days, since, until)
         if format == "otlp":
             return export.write_otlp(
                 self.reader, stream, signal=signal, window=window, progress=self.progress
@@ -247,11 +258,12 @@ class Store:
         return self._prices
 
     def _window(
-        self, days: float | None, since: Moment | None = None, until: Moment | None = None
-    ) -> Window:
+        self, days: float | None, since: Moment | None, until: Moment | None
+    ) -> tuple[Window, float | None]:
+        """The window, and its days when days decide."""
         if since is not None or until is not None:
-            return Window.between(since, until)
-        return Window.last(days, self.clock.time_ns())
+            return Window.between(since, until), None
+        return Window.last(days, self.clock.time_ns()), days
 
     def _cells(self, window: Window, *, by_user: bool = False) -> Cells:
         return add_up(self.reader, window, by_user=by_user, progress=self.progress)

@@ -29,6 +29,7 @@ def test_usage_is_grouped_as_asked(demo: Any, capsys: pytest.CaptureFixture[str]
     "window",
     [
         ["--days", "0"],
+        ["--since", "2099-01-01"],
         ["--until", "2020-01-01"],
         ["--since", "2020-01-01", "--until", "2021-01-01"],
     ],
@@ -38,7 +39,8 @@ def test_a_window_is_applied_and_not_merely_printed(
 ) -> None:
     usage = shown(capsys, "usage", *window, "--home", str(demo.home))
     assert usage["total_calls"] == 0
-    assert usage["error_rate"] is None
+    assert usage["error_rate"] is usage["savings"]["savings_percent"] is None
+    assert usage["days"] == (0 if "--days" in window else None)
 
 
 @pytest.mark.parametrize("window", [["--last", "1h"], ["--days", "1"], ["--since", "1h"], []])

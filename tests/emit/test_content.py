@@ -231,7 +231,9 @@ def test_system_instructions_are_parts_alone() -> None:
 
 def test_bytes_become_a_description_of_themselves() -> None:
     with capturing(capture=Capture.SPAN_ONLY):
-        kept = content.take(INPUT, [{"role": "user", "content": [b"\x89PNG\r\n\x1a\n" + b"0" * 99]}])
+        kept = content.take(
+            INPUT, [{"role": "user", "content": [b"\x89PNG\r\n\x1a\n" + b"0" * 99]}]
+        )
         assert kept is not None
         (part,) = kept[0][0]["parts"]
         assert part["type"] == "blob"

@@ -83,9 +83,8 @@ def test_a_hash_that_fails_leaves_the_user_out(captured: Captured) -> None:
 
     with safety.swallow() as errors:
         captured.install(hash_user=broken, user="everybody")
-        with using(user="me", session="s"):
-            with llm_call():
-                pass
+        with using(user="me", session="s"), llm_call():
+            pass
         assert "user.hash" not in (captured.spans[0].attributes or {})
     assert errors["callback", "OSError"] == 1
     assert errors["wrap", "OSError"] == 1
@@ -220,8 +219,8 @@ def test_known_baggage_becomes_span_attributes_and_no_metric_attribute(captured:
     )
     token = attach(context)
     try:
-        with llm_call(model="m"):
-            pass
+        with llm_call(model="m") as call:
+            call.cached("exact")
         with agent(name="mine") as run:
             pass
     finally:

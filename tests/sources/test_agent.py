@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -14,7 +15,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.core.limits import Timeouts
-from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.settings import Capture
 from otel_empathy.core.states import Phase
@@ -560,6 +560,28 @@ def test_a_cancellation_from_outside_stays_one(captured: Captured) -> None:
         task = asyncio.ensure_future(slow())
         await asyncio.sleep(0.01)
         task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(use())
+    assert of(captured, "invoke_agent slow")["empathy.run.state"] == "cancelled"
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="Python 3.10 cannot tell whose cancellation it is"
+)
+def test_a_cancellation_from_outside_wins_over_the_limit(captured: Captured) -> None:
+    @agent(timeouts=Timeouts(run=0.02))
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    async def use() -> None:
+        task = asyncio.ensure_future(slow())
         with pytest.raises(asyncio.CancelledError):
             await task
 

@@ -881,6 +881,17 @@ def test_the_newest_inner_word_wins_and_the_outer_one_over_it(captured: Captured
     assert found["empathy.cost.amount"] == 2.0
 
 
+def test_counts_of_inner_calls_fill_the_gaps_of_the_outer_one(captured: Captured) -> None:
+    with llm_call() as outer:
+        outer.usage(input=7, source="injected")
+        with llm_call() as inner:
+            inner.usage(input=9, output=3)
+    found = attributes(captured)
+    assert found["gen_ai.usage.input_tokens"] == 7
+    assert found["gen_ai.usage.output_tokens"] == 3
+    assert found["empathy.usage.source"] == "injected"
+
+
 def test_other_kinds_of_calls_are_calls_of_their_own(captured: Captured) -> None:
     with llm_call(model="m"), llm_call(operation="embeddings", model="e"):
         pass

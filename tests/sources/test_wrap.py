@@ -197,17 +197,13 @@ def test_a_stream_left_early_ends_its_span(captured: Captured, shape: str, how: 
 
 @pytest.mark.parametrize("shape", ["generator", "returned"])
 @pytest.mark.parametrize("how", ["closed", "dropped", "thrown into", "cancelled"])
-def test_an_async_stream_left_early_ends_its_span(
-    captured: Captured, shape: str, how: str
-) -> None:
+def test_an_async_stream_left_early_ends_its_span(captured: Captured, shape: str, how: str) -> None:
     @llm_call
     async def returned(x: int) -> AsyncIterator[int]:
         return async_generator(x)
 
     async def leave() -> None:
-        stream: Any = (
-            llm_call(async_generator)(1) if shape == "generator" else await returned(1)
-        )
+        stream: Any = llm_call(async_generator)(1) if shape == "generator" else await returned(1)
         assert await stream.__anext__() == 1
         if how == "closed":
             await stream.aclose()

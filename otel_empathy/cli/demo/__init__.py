@@ -14,10 +14,9 @@ import click
 from otel_empathy.cli import tree
 from otel_empathy.cli.errors import Finding
 from otel_empathy.cli.numbers import count
-from otel_empathy.cli.options import Window, common, settings_of
+from otel_empathy.cli.options import common, settings_of
 from otel_empathy.cli.screen import Screen
 from otel_empathy.cli.store import opened
-from otel_empathy.cli.store import usage as ask_usage
 from otel_empathy.cli.usage import draw as draw_usage
 from otel_empathy.core.clock import SYSTEM
 
@@ -98,7 +97,7 @@ def _show(screen: Screen, store: Store, began: int) -> None:
     trace = store.trace(found[0].trace_id) if found else None
     if trace is None:
         raise Finding("the demo's trace is not in the log: `otel-empathy doctor` looks for faults.")
-    usage, savings = ask_usage(store, Window(began, None, "this demo"), by="model")
+    usage, savings = store.usage(since=began, by="model"), store.savings(since=began)
     if screen.people:
         tree.draw(screen, trace)
         draw_usage(screen, usage, savings, when="of this demo")
