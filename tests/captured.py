@@ -1,4 +1,4 @@
-"""Everything that the sources emit, kept in memory by the real SDK; no global provider is touched."""
+"""Everything that the sources emit, kept in memory by the real SDK, without global providers."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from otel_empathy.emit.instruments import record
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
 from otel_empathy.emit.spans import Operation, message_of, record_error
+from otel_empathy.emit.values import span_values
 
 __all__ = [
     "PhaseMark",
@@ -196,7 +197,7 @@ class PhaseSpan(Operation):
         run = scope.run
         self._run = run
         self._outer = scope.phase
-        known = {**attributes, **inherited(parent), semconv.PHASE_NAME: name}
+        known = {**span_values(attributes), **inherited(parent), semconv.PHASE_NAME: name}
         if run is not None and run.phase is not None:
             known[semconv.PHASE_PREVIOUS_NAME] = run.phase
         visit = None if run is None else run.enter(name)

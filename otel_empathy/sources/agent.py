@@ -178,10 +178,9 @@ def phase(name: str, /, **attributes: Any) -> Block[None]:
         WrongValue: The name has another form.
     """
     title = phase_name(name)
-    known = {key: value for key, value in attributes.items() if value is not None}
 
     def define(_: Callable[..., Any] | None) -> Open:
-        return lambda context, *_: open_phase(title, context, known)
+        return lambda context, *_: open_phase(title, context, attributes)
 
     return Block(define, _nothing, by="phase")
 

@@ -15,6 +15,8 @@ from otel_empathy.emit import events
 from otel_empathy.emit.context import current_call, current_run, scope_of
 from otel_empathy.emit.instruments import record
 from otel_empathy.emit.live import live
+from otel_empathy.emit.safety import guarded
+from otel_empathy.emit.values import plain_values
 
 __all__ = ["event", "feedback"]
 
@@ -53,15 +55,29 @@ def feedback(
     """
     value = _score(score, rating)
     tier = tier_name(tier)
-    if not live.on:
-        return
+    if live.on:
+        label = None if rating is None else str(rating)
+        _tell(value, label, name, run, workflow, stage, tier, comment)
+
+
+@guarded("wrap")
+def _tell(
+    value: float,
+    label: str | None,
+    name: str | None,
+    run: str | Run | None,
+    workflow: str | None,
+    stage: str | None,
+    tier: str | None,
+    comment: str | None,
+) -> None:
     scope = scope_of(get_current())
     around = current_run()
     judged = run if isinstance(run, str) else (around if run is None else run).id
     known: dict[str, Any] = {
         semconv.EVALUATION_NAME: name or _NAME,
         semconv.EVALUATION_SCORE: value,
-        semconv.EVALUATION_LABEL: None if rating is None else str(rating),
+        semconv.EVALUATION_LABEL: label,
         semconv.EVALUATION_EXPLANATION: None if comment is None else live.scrub(str(comment)),
         semconv.RESPONSE_ID: current_call().response_id,
         semconv.FEEDBACK_SOURCE: "user",
@@ -94,7 +110,8 @@ def event(name: str, /, **attributes: Any) -> None:
     if not name:
         raise WrongValue("event name is empty: give its name")
     if live.on:
-        events.emit(name, events.INFO, attributes)
+        with guarded("serialize"):
+            events.emit(name, events.INFO, plain_values(attributes))
 
 
 def _score(score: Any, rating: Any) -> float:

@@ -12,9 +12,15 @@ from otel_empathy.core.usage import Usage
 from otel_empathy.testing import ManualClock
 
 ANYTHING: Any = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5),
-    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=2), st.none(), max_size=2),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=5),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=2), st.none(), max_size=2),
+)
 
 
 class Index:

@@ -50,7 +50,7 @@ def everything(captured: Captured) -> tuple[str, str]:
     ],
 )
 def test_content_goes_where_the_mode_says_and_nowhere_else(
-    capture: Capture, in_spans: bool, in_events: bool
+    capture: Capture, *, in_spans: bool, in_events: bool
 ) -> None:
     with capturing(capture=capture, emit_event=True) as captured:
         talk()

@@ -55,7 +55,7 @@ def test_users_are_hashed_on_entry(hashing: Captured) -> None:
             "gen_ai.conversation.id": "c",
             "gen_ai.workflow.name": "w",
         }
-        assert "ada" not in repr(dict(get_current()))
+        assert "ada@" not in repr(dict(get_current()))
     assert inherited() == {}
 
 

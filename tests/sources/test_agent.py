@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -359,7 +360,7 @@ def test_durations_add_up_and_every_phase_has_one_span(plan: Any) -> None:
         assert sum(run.durations.values()) == pytest.approx(run.age())
         history = run.history
         assert sum(step.duration or 0 for step in history) == pytest.approx(run.age())
-        assert all(a.phase == b.previous for a, b in zip(history, history[1:], strict=False))
+        assert all(a.phase == b.previous for a, b in pairwise(history))
         assert len([name for name in captured.names if name.startswith("phase")]) == entered
         assert captured.open == 0
 
@@ -431,7 +432,7 @@ def test_a_run_reaches_threads_that_carry_it(captured: Captured) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
-def test_a_function_over_its_limit_frees_its_caller(captured: Captured, on: bool) -> None:
+def test_a_function_over_its_limit_frees_its_caller(captured: Captured, *, on: bool) -> None:
     if not on:
         live.remove()
     free = threading.Event()
@@ -459,13 +460,13 @@ def test_within_the_limit_results_and_errors_come_through(captured: Captured) ->
     error = KeyError("mine")
 
     @agent(timeouts=limits)
-    def run(fail: bool) -> str:
+    def run(*, fail: bool) -> str:
         if fail:
             raise error
         return "done"
 
     @agent(timeouts=limits)
-    async def run_async(fail: bool) -> str:
+    async def run_async(*, fail: bool) -> str:
         await asyncio.sleep(0)
         if fail:
             raise error
@@ -488,12 +489,12 @@ def test_within_the_limit_results_and_errors_come_through(captured: Captured) ->
         except ValueError:
             yield "caught"
 
-    assert run(False) == asyncio.run(run_async(False)) == "done"
+    assert run(fail=False) == asyncio.run(run_async(fail=False)) == "done"
     with pytest.raises(KeyError) as caught:
-        run(True)
+        run(fail=True)
     assert caught.value is error
     with pytest.raises(KeyError) as caught:
-        asyncio.run(run_async(True))
+        asyncio.run(run_async(fail=True))
     assert caught.value is error
     stream = steps()
     assert [next(stream), stream.send("x"), stream.throw(ValueError())] == [1, "x", "caught"]

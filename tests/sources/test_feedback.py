@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from captured import Captured, capturing
 
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.emit.context import using
-from otel_empathy.sources.agent import agent
+from otel_empathy.sources.agent import agent, phase
 from otel_empathy.sources.feedback import event, feedback
 from otel_empathy.sources.llm import llm_call
 
@@ -87,7 +89,7 @@ def test_inside_a_call_its_reply_is_judged(captured: Captured) -> None:
     ],
 )
 @pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
-def test_what_is_out_of_range_raises_and_stores_nothing(given: dict[str, Any], on: bool) -> None:
+def test_what_is_out_of_range_raises_and_stores_nothing(given: dict[str, Any], *, on: bool) -> None:
     if not on:
         with pytest.raises(WrongValue):
             feedback(**given)
@@ -122,6 +124,24 @@ def test_events_are_bound_to_where_they_happen(captured: Captured) -> None:
     }
     (record,) = [r for r in captured.records if r.event_name == "plan.ready"]
     assert record.span_id == captured.span("invoke_agent a").context.span_id
+
+
+def test_values_of_any_kind_are_kept_as_data(captured: Captured) -> None:
+    when = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    event("e", when=when, ids=[1, 2], nested={"a": Decimal("0.1")}, thing=object(), no=None)
+    found = captured.event("e")
+    assert found["when"].startswith("2026-01-02T00:00:00")
+    assert list(found["ids"]) == [1, 2]
+    assert dict(found["nested"]) == {"a": "0.1"}
+    assert found["thing"] == "<object>"
+    assert "no" not in found
+    with phase("thinking", when=when, ids=[1, 2], nested={"a": 1}, mixed=[1, "x"], empty=[]):
+        pass
+    attributes = dict(captured.span("phase thinking").attributes or {})
+    assert attributes["ids"] == (1, 2)
+    assert attributes["nested"] == '{"a":1}'
+    assert attributes["mixed"] == '[1,"x"]'
+    assert attributes["empty"] == "[]"
 
 
 def test_names_of_events_are_checked() -> None:
