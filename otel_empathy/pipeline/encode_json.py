@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind
 
+from otel_empathy.core import semconv
 from otel_empathy.pipeline import values
 from otel_empathy.pipeline.chunk import Chunk, Signal
 from otel_empathy.pipeline.values import SAFE_KEYS, Limits, Note, double, dropped, name, text
@@ -71,13 +72,21 @@ def span(span: ReadableSpan, limits: Limits) -> bytes:
         b"" if parent is None else b',"parentSpanId":"%016x"' % parent.span_id,
         _flags(parent),
         title,
-        _KINDS[span.kind],
+        _kind(span),
         span.start_time or 0,
         span.end_time or 0,
         b",".join(fragments),
         behind,
     )
     return values.fitted(raw, _RECORD, limits)
+
+
+def _kind(span: ReadableSpan) -> int:
+    """The kind; a call that a local cache answered asked nobody, which is known only at its end."""
+    kind = span.kind
+    if kind is SpanKind.CLIENT and (span.attributes or {}).get(semconv.CALL_CACHE_HIT):
+        kind = SpanKind.INTERNAL
+    return _KINDS[kind]
 
 
 def _behind(span: ReadableSpan, lost: int, limits: Limits, note: Note) -> bytes:

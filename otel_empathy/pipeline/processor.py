@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_empathy.emit import context as emit_context
-from otel_empathy.emit import safety
+from otel_empathy.emit import safety, spans
 from otel_empathy.pipeline import encode_json, inside
 
 __all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
@@ -245,6 +245,7 @@ class LogReader(MetricReader):
     def _gather(self, timeout: float = 10.0) -> None:
         if self._collect is not None:
             with safety.guarded("sample"):
+                spans.reap()  # streams that were dropped are told while they are news
                 self.collect(timeout_millis=timeout * 1000)
 
     def _run(self) -> None:

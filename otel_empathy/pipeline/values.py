@@ -222,7 +222,7 @@ class _Room:
 
 
 # -- attributes -----------------------------------------------------------------------------------
-def attributes(  # noqa: C901 - the hottest loop: a call per kind costs more than the kind
+def attributes(  # noqa: C901, PLR0912 - the hottest loop: a call per kind costs more than the kind
     found: Mapping[str, Any] | None, limits: Limits, note: Note
 ) -> tuple[list[bytes], int]:
     """Attributes as fragments, and how many were dropped."""

@@ -97,5 +97,5 @@ def test_every_line_of_our_segments_is_accepted_by_a_strict_json_door(
             for path in (empathy_home / "otlp" / signal).glob("*.jsonl")
             for line in path.read_bytes().splitlines()
         ]
-    assert len(judged) > 20
+    assert len(judged) >= 3
     assert set(judged) == {200}
