@@ -135,6 +135,8 @@ class Runtime:
         self.service = str(
             settings.service or resource.attributes.get(semconv.SERVICE_NAME) or "unknown"
         )
+        meter = self.providers.meter(semconv.SCOPE_SDK, __version__, semconv.SCHEMA_SYSTEM)
+        self._export_times = self_health.ExportTimes(meter)
         self._identify()
         self._open()
         providers = self.providers
@@ -160,9 +162,7 @@ class Runtime:
             scrub_value=scrub.value,
             clock=self.clock,
         )
-        self_health.watch(
-            self, providers.meter(semconv.SCOPE_SDK, __version__, semconv.SCHEMA_SYSTEM)
-        )
+        self_health.watch(self, meter)
 
     def _identify(self, parent: str | None = None) -> None:
         """Say who this process is, in the resource of providers that are ours."""
@@ -194,6 +194,7 @@ class Runtime:
                 buffer=settings.buffer_bytes,
                 sync=settings.fsync == 0,
                 clock=self.clock,
+                measure=self._export_times.note,
             )
             for plan in self._plans
         )

@@ -407,6 +407,22 @@ POINTS_EXPORTED = Metric(
     "Data points settled per backend; failures carry their reason.", (*_COMPONENT, ERROR_TYPE),
     scope=SCOPE_SDK,
 )  # fmt: skip
+SPANS_INFLIGHT = Metric(
+    "otel.sdk.exporter.span.inflight", "observable_updown", "{span}",
+    "Spans in the batch that is on its way to a backend.", _COMPONENT, scope=SCOPE_SDK,
+)  # fmt: skip
+LOGS_INFLIGHT = Metric(
+    "otel.sdk.exporter.log.inflight", "observable_updown", "{log_record}",
+    "Log records in the batch that is on its way to a backend.", _COMPONENT, scope=SCOPE_SDK,
+)  # fmt: skip
+POINTS_INFLIGHT = Metric(
+    "otel.sdk.exporter.metric_data_point.inflight", "observable_updown", "{data_point}",
+    "Data points in the batch that is on its way to a backend.", _COMPONENT, scope=SCOPE_SDK,
+)  # fmt: skip
+LOG_QUEUE_SIZE = Metric(
+    "otel.sdk.processor.log.queue.size", "observable_updown", "{log_record}",
+    "Log records in memory that are not yet in the log.", _COMPONENT, scope=SCOPE_SDK,
+)  # fmt: skip
 SPAN_QUEUE_SIZE = Metric(
     "otel.sdk.processor.span.queue.size", "observable_updown", "{span}",
     "Spans in memory that are not yet in the log.", _COMPONENT, scope=SCOPE_SDK,

@@ -92,6 +92,8 @@ class _Lane:
     retry_at: float = 0.0
     state: str = "healthy"
     bisect: bool = False
+    began: float = 0.0
+    trouble: str | None = None  # what went wrong with the batch in flight, if anything did
     delta: Delta | None = None
 
     @property
@@ -111,6 +113,7 @@ class Backend:
         sync: Whether cursors are brought to the disk itself.
         clock: Time.
         jitter: A random share between 0 and 1.
+        measure: Told how long each export took, and what was wrong with it.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Backend:
         sync: bool = False,
         clock: Clock = SYSTEM,
         jitter: Callable[[], float] = random.random,
+        measure: Callable[[Backend, float, str | None], None] | None = None,
     ) -> None:
         self.plan = plan
         self.name = plan.name
@@ -142,6 +146,7 @@ class Backend:
         self.retries: Counter[str] = Counter()
         self.exported: Counter[tuple[str, str]] = Counter()  # (signal, reason or "")
         self.settled_own: Counter[str] = Counter()
+        self._measure = measure
         self.fresh = threading.Event()
         self.lanes: list[_Lane] = []
         self.queues: dict[str, Queue] = {}
@@ -159,6 +164,7 @@ class Backend:
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
         self._adopted_at = float("-inf")
+        self._quiet_until = 0.0
 
     # -- the owner's side -------------------------------------------------------------------------
 
@@ -213,6 +219,7 @@ class Backend:
 
     def reset(self) -> None:
         """Try again now, whatever was said before."""
+        self._quiet_until = 0.0
         for lane in self.lanes:
             lane.retry_at = 0.0
         self.hurry()
@@ -305,6 +312,14 @@ class Backend:
             self._sender.close()
             for claim in self._claims.values():
                 claim.free()
+
+    @property
+    def inflight(self) -> Counter[str]:
+        """Records in the batches that are on their way, by signal."""
+        found: Counter[str] = Counter()
+        for lane in list(self.lanes):
+            found[lane.signal] += sum(chunk.count for part in list(lane.parts) for chunk in part)
+        return found
 
     # -- the worker -------------------------------------------------------------------------------
 
@@ -527,11 +542,10 @@ class Backend:
         now = self.clock.monotonic()
         moved = False
         for lane in list(self.lanes):
-            if self._stopping is not None and not lane.own:
+            if (self._stopping is not None and not lane.own) or lane.retry_at > now:
                 continue
-            final = self._stopping is not None and lane.attempts == 0
-            if lane.retry_at > now and not final:
-                continue
+            if self._quiet_until > now:
+                break
             moved |= self._step(lane)
         self._judge()
         return moved
@@ -544,6 +558,7 @@ class Backend:
             return True
         part = lane.parts[0]
         outcome = self._send(lane, part)
+        lane.trouble = None if outcome.kind == "ok" else outcome.error
         count = sum(chunk.count for chunk in part)
         if outcome.kind == "ok":
             self._delivered(lane, count, outcome)
@@ -567,6 +582,7 @@ class Backend:
             chunks = lane.delta.convert(chunks)
         lane.parts = [chunks] if chunks else []
         lane.after = batch.after
+        lane.began, lane.trouble = self.clock.monotonic(), None
         lane.dropped.update(batch.lost)
         if lane.delta is not None:
             # Points that a difference cannot be made of are settled with their batch.
@@ -662,6 +678,9 @@ class Backend:
 
     def _commit(self, lane: _Lane) -> None:
         """Move the cursor behind a batch that is settled."""
+        if self._measure is not None and lane.began:
+            with safety.guarded("export"):
+                self._measure(self, self.clock.monotonic() - lane.began, lane.trouble)
         cursor = lane.cursor
         if lane.after is not None:
             cursor.positions[lane.signal] = lane.after
@@ -688,6 +707,8 @@ class Backend:
     def _later(self, lane: _Lane, outcome: Outcome, state: str, delay: float) -> None:
         lane.state = state
         lane.retry_at = self.clock.monotonic() + delay
+        if outcome.retry_after is not None or (state == "paused" and not outcome.signal_only):
+            self._quiet_until = lane.retry_at  # the answer holds for the whole backend
         self.error, self.message = outcome.error, outcome.message
 
     def _judge(self) -> None:

@@ -19,7 +19,7 @@ from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.ledger import Count, read_evicted
 
-__all__ = ["Watched", "watch"]
+__all__ = ["ExportTimes", "Watched", "watch"]
 
 _LOG = {semconv.COMPONENT_TYPE: "empathy_log", semconv.COMPONENT_NAME: "empathy_log/log"}
 _STATES = ("healthy", "retrying", "paused", "full")
@@ -29,6 +29,12 @@ _EXPORTED = {
     "logs": semconv.LOGS_EXPORTED,
     "metrics": semconv.POINTS_EXPORTED,
 }
+_INFLIGHT = {
+    "traces": semconv.SPANS_INFLIGHT,
+    "logs": semconv.LOGS_INFLIGHT,
+    "metrics": semconv.POINTS_INFLIGHT,
+}
+_QUEUES = {"traces": semconv.SPAN_QUEUE_SIZE, "logs": semconv.LOG_QUEUE_SIZE}
 _MAKE = {
     "observable_counter": "create_observable_counter",
     "observable_updown": "create_observable_up_down_counter",
@@ -53,7 +59,8 @@ def watch(runtime: Watched, meter: Meter) -> None:
     rows: list[tuple[Metric, Observe]] = [
         *((row, partial(seen.processed, signal)) for signal, row in _PROCESSED.items()),
         *((row, partial(seen.exported, signal)) for signal, row in _EXPORTED.items()),
-        (semconv.SPAN_QUEUE_SIZE, seen.queue),
+        *((row, partial(seen.inflight, signal)) for signal, row in _INFLIGHT.items()),
+        *((row, partial(seen.queue, signal)) for signal, row in _QUEUES.items()),
         (semconv.BACKEND_BACKLOG, seen.backlog),
         (semconv.BACKEND_STATES, seen.states),
         (semconv.BACKEND_RETRIES, seen.retries),
@@ -72,6 +79,26 @@ def watch(runtime: Watched, meter: Meter) -> None:
         make = getattr(meter, _MAKE[row.kind])
         callback = partial(seen.report, observe)
         make(row.name, callbacks=[callback], unit=row.unit, description=row.description)
+
+
+class ExportTimes:
+    """How long exports took with their retries, and what was wrong with them in the end."""
+
+    def __init__(self, meter: Meter) -> None:
+        row = semconv.EXPORT_DURATION
+        self._histogram = meter.create_histogram(
+            row.name,
+            unit=row.unit,
+            description=row.description,
+            explicit_bucket_boundaries_advisory=row.buckets,
+        )
+
+    def note(self, backend: Any, seconds: float, error: str | None) -> None:
+        """Note one export."""
+        labels = _component(backend)
+        if error is not None:
+            labels[semconv.ERROR_TYPE] = error
+        self._histogram.record(seconds, labels)
 
 
 class _Seen:
@@ -100,18 +127,19 @@ class _Seen:
 
     def exported(self, signal: str) -> Iterator[Observation]:
         for backend in self._runtime.backends:
-            kind = backend.plan.component
-            component = {
-                semconv.COMPONENT_TYPE: kind,
-                semconv.COMPONENT_NAME: f"{kind}/{backend.name}",
-            }
+            component = _component(backend)
             for (one, reason), count in list(backend.exported.items()):
                 if one == signal and count:
                     error = {semconv.ERROR_TYPE: reason} if reason else {}
                     yield Observation(count, {**component, **error})
 
-    def queue(self) -> Iterator[Observation]:
-        yield Observation(self._runtime.log.counts["traces"].waiting, _LOG)
+    def inflight(self, signal: str) -> Iterator[Observation]:
+        for backend in self._runtime.backends:
+            if signal in backend.plan.signals:
+                yield Observation(backend.inflight[signal], _component(backend))
+
+    def queue(self, signal: str) -> Iterator[Observation]:
+        yield Observation(self._runtime.log.counts[signal].waiting, _LOG)
 
     def backlog(self) -> Iterator[Observation]:
         for backend in self._runtime.backends:
@@ -155,6 +183,11 @@ class _Seen:
     def errors(self) -> Iterator[Observation]:
         for (site, kind), count in list(safety.errors.items()):
             yield Observation(count, {semconv.SDK_SITE: site, semconv.ERROR_TYPE: kind})
+
+
+def _component(backend: Any) -> dict[str, str]:
+    kind = backend.plan.component
+    return {semconv.COMPONENT_TYPE: kind, semconv.COMPONENT_NAME: f"{kind}/{backend.name}"}
 
 
 def _counted(counter: Counter[str], key: str) -> Iterator[Observation]:

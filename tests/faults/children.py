@@ -400,7 +400,7 @@ def slow_disk(home: str, count: int, seconds: float) -> None:
 def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None:
     """Writes while a signal handler raises at moments of chance."""
 
-    class Alarm(Exception):  # noqa: N818 - it is no error
+    class Alarm(BaseException):  # like KeyboardInterrupt: nothing that swallows errors swallows it
         pass
 
     chance = random.Random(7)
@@ -416,7 +416,7 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
     number = 0
     while time.monotonic() < end:
         try:
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002))
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002), 0.01)
             while True:
                 number += 1
                 name = f"a-{number}"
@@ -439,10 +439,15 @@ def reentrant(home: str, seconds: float, endpoints: Mapping[str, str], *, log: b
     """Ends spans in a signal handler and in finalisers, in the middle of others."""
     rt = begin(home, endpoints, log=log)
     ended = {"handler": 0, "finaliser": 0, "main": 0}
+    ringing = False
 
     def ring(*_: object) -> None:
-        span(f"handler-{ended['handler']}")
-        ended["handler"] += 1
+        nonlocal ringing
+        if not ringing:
+            ringing = True
+            span(f"handler-{ended['handler']}")
+            ended["handler"] += 1
+            ringing = False
 
     class Abandoned:
         def __init__(self) -> None:
@@ -454,7 +459,7 @@ def reentrant(home: str, seconds: float, endpoints: Mapping[str, str], *, log: b
 
     gc.set_threshold(5, 2, 2)
     signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0011)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         Abandoned()

@@ -32,9 +32,12 @@ NOT_IN_THE_DEMO = {
     "empathy.sdk.truncations",
     "gen_ai.client.operation.cost",
     "otel.sdk.exporter.log.exported",
+    "otel.sdk.exporter.log.inflight",
     "otel.sdk.exporter.metric_data_point.exported",
+    "otel.sdk.exporter.metric_data_point.inflight",
     "otel.sdk.exporter.operation.duration",
     "otel.sdk.exporter.span.exported",
+    "otel.sdk.exporter.span.inflight",
 }
 
 
@@ -129,3 +132,16 @@ def test_scopes_carry_the_schema_of_their_conventions(home: Path) -> None:
         "otel_empathy": "https://opentelemetry.io/schemas/1.41.0",
         "otel_empathy.sdk": "https://opentelemetry.io/schemas/1.44.0",
     }
+
+
+def test_with_a_backend_the_rest_of_the_ledger_is_there_too(tmp_path: Path) -> None:
+    from faulty import FaultyBackend
+
+    home = tmp_path / "home"
+    with FaultyBackend() as backend:
+        flow.run(home, [{"endpoint": backend.endpoint}])
+    found = {metric["name"]: points(metric) for metric in metrics(home)}
+    for name in NOT_IN_THE_DEMO:
+        if name.startswith(("otel.sdk.exporter", "empathy.backend")) and "retries" not in name:
+            for point in found[name]:
+                assert set(point["attributes"]) <= set(ROWS[name].attributes)

@@ -74,9 +74,10 @@ class Bench:
     def backend(
         self, sender: Script, *, name: str = "b", start: str = "now", cap: int = 512 << 20,
         log: Log | None = None,
+        signals: tuple[str, ...] = ("traces",),
     ) -> Backend:  # fmt: skip
         backend = Backend(
-            Plan(name=name, connect=lambda: sender, signals=("traces",), start=start),
+            Plan(name=name, connect=lambda: sender, signals=signals, start=start),
             home=self.home, records=self.records, cap=cap, clock=self.clock, jitter=lambda: 1.0,
         )  # fmt: skip
         backend._log = log or self.log
@@ -177,6 +178,28 @@ def test_no_request_is_sent_inside_the_window_that_the_backend_asked_for(bench: 
     bench.clock.advance(1.5)
     run(backend)
     assert len(sender.requests) == 2
+
+
+@pytest.mark.fault("N5")
+@pytest.mark.fault("N4")
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        (Outcome("retry", error="429", retry_after=120.0), 1),
+        (Outcome("pause", error="401"), 1),
+        (Outcome("pause", error="404", signal_only=True), 2),
+    ],
+    ids=["Retry-After", "401", "404"],
+)
+def test_an_answer_for_the_backend_holds_for_its_other_signals_too(
+    bench: Bench, answer: Outcome, asked: int
+) -> None:
+    sender = Script(lambda _: answer)
+    backend = bench.backend(sender, signals=("traces", "logs"))
+    bench.put(1)
+    bench.log.append("logs", RESOURCE, SCOPE, b'{"timeUnixNano":"1"}', 1)
+    run(backend)
+    assert len(sender.requests) == asked
 
 
 @pytest.mark.fault("N8")
