@@ -152,6 +152,7 @@ class Runtime:
             emit_event=settings.capture.events
             if settings.emit_event is None
             else settings.emit_event,
+            stacktraces=settings.stacktraces,
             profile=settings.genai_metrics,
             cost_names=settings.cost_names,
             propagate=settings.propagate,

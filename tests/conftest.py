@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,20 +18,30 @@ settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Whoever starts the tests in the background may have these ignored, and a child inherits that.
+for _signal in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        own = _signal == signal.SIGINT
+        signal.signal(_signal, signal.default_int_handler if own else signal.SIG_DFL)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import services
 
     required = os.environ.get("OTEL_EMPATHY_TOOLS_REQUIRED") == "1"
+    excused = services.excused()
     for item in items:
         for mark in item.iter_markers("tool"):
             name = mark.args[0]
             if services.tool_path(name) is not None:
                 continue
-            if required and not services.excused(name):
+            if required and name not in excused:
                 item.add_marker(pytest.mark.usefixtures("_missing_tool"))
-            else:
-                item.add_marker(pytest.mark.skip(reason=f"{name} is missing: run `make tools`"))
+                continue
+            reason = f"{name} is missing: run `python3 .ci/tools.py install {name}`"
+            if name in excused:
+                reason = f"{reason}; excused: {excused[name]}"
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from otel_empathy.cli.screen import clean
+
 __all__ = ["UNKNOWN", "count", "money", "percent", "size", "tokens"]
 
 UNKNOWN = "-"
 _CENT = Decimal("0.01")
 _SHORT, _MILLION = 100_000, 1_000_000
+_CODE = 8  # characters of a currency, which is whatever a sender says
 
 
 def count(value: int | None) -> str:
@@ -34,7 +37,7 @@ def money(value: Decimal | float | None, currency: str = "USD") -> str:
     sign = "-" if amount < 0 else ""
     mark = "$" if currency == "USD" else ""
     text = f"{sign}{mark}{abs(amount):,.{digits}f}"
-    return text if mark else f"{text} {currency}"
+    return text if mark else f"{text} {clean(currency, limit=_CODE)}"
 
 
 def percent(ratio: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from otel_empathy.cli.numbers import money, tokens
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
 
     Record: TypeAlias = Span | Event | Point
 
-__all__ = ["as_text", "cost_of", "error_of", "moment", "tokens_of"]
+__all__ = ["as_text", "error_of", "moment", "tokens_of"]
 
-_NAME = 28  # characters of a name before the rest of the line begins
+_SERVICE = 10  # columns of a service
+_NAME = 28  # columns of a name before the rest of the line begins
 _VALUE = 60  # characters of a value
 _ERROR, _WARNING = 17, 13  # severity numbers
 # What is said elsewhere in the line, or is the same in every line of a trace.
@@ -54,7 +54,7 @@ def as_text(record: Record) -> Text:
     at = moment(record)
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{local(at, date=False)}.{at // 1_000_000 % 1000:03d}", style="dim")
-    text.append(f" {clean(record.service or '-', limit=10):<10} ", style="cyan")
+    text.append(f" {_fit(record.service or '-', _SERVICE)} ", style="cyan")
     if isinstance(record, Span):
         _span(text, record)
     elif isinstance(record, Event):
@@ -65,17 +65,29 @@ def as_text(record: Record) -> Text:
 
 
 def _span(text: Text, span: Span) -> None:
+    from otel_empathy.store import records
+
     text.append("✗ " if span.failed else "  ", style="bold red")
-    text.append(f"{clean(span.name, limit=_NAME):<{_NAME}}", style="red" if span.failed else "bold")
+    text.append(_fit(span.name, _NAME), style="red" if span.failed else "bold")
     text.append(f" {duration(span.duration):>8}")
     used = tokens_of(span.attributes)
     if used is not None:
         text.append(f"  {tokens(used)} tokens")
-    cost = cost_of(span.attributes)
+    cost = records.cost(span.attributes)
     if cost is not None:
-        text.append(f"  {money(cost, str(span.attributes.get(semconv.COST_CURRENCY, 'USD')))}")
+        text.append(f"  {money(cost, records.currency(span.attributes) or 'USD')}")
     if span.failed:
         text.append(f"  {error_of(span)}", style="red")
+
+
+def _fit(name: str, columns: int) -> str:
+    """A name in so many columns of the terminal, which are not characters."""
+    from rich.cells import cell_len, set_cell_size
+
+    line = clean(name, limit=4 * columns)  # some characters take no column
+    if cell_len(line) > columns:
+        line = f"{set_cell_size(line, columns - 1).rstrip()}…"
+    return set_cell_size(line, columns)
 
 
 def _event(text: Text, event: Event) -> None:
@@ -113,18 +125,11 @@ def _attributes(text: Text, attributes: Mapping[str, Any], noun: str) -> None:
 
 def tokens_of(attributes: Mapping[str, Any]) -> int | None:
     """Input and output tokens of a span; None when it says neither."""
-    counts = [attributes.get(key) for key in (semconv.USAGE_INPUT, semconv.USAGE_OUTPUT)]
-    known = [count for count in counts if isinstance(count, int)]
+    from otel_empathy.store.records import count
+
+    counts = [count(attributes.get(key)) for key in (semconv.USAGE_INPUT, semconv.USAGE_OUTPUT)]
+    known = [number for number in counts if number is not None]
     return sum(known) if known else None
-
-
-def cost_of(attributes: Mapping[str, Any]) -> Decimal | None:
-    """What a span cost; None when it does not say."""
-    for key in (semconv.COST_AMOUNT, semconv.GENAI_COST_AMOUNT):
-        amount = attributes.get(key)
-        if isinstance(amount, (int, float)) and abs(amount) < float("inf"):
-            return Decimal(str(amount))
-    return None
 
 
 def error_of(span: Span) -> str:

@@ -11,6 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_empathy.core import semconv
@@ -27,6 +28,9 @@ __all__ = ["NO_CALL", "SOURCES", "TIERS", "Call", "Retried", "tier_name"]
 TIERS: Final = ("cheap", "capable", "premium")
 SOURCES: Final = ("provider", "injected", "estimated", "none")
 _LARGEST: Final = 1 << 63  # what an attribute can hold
+_MOST_MONEY: Final = 10**15  # beyond it a double no longer holds cents, and no call costs that
+_CURRENCY: Final = 3  # letters of a name by ISO 4217
+_MOST_TEXTS: Final = 128  # attributes of a record are no more either
 _NUMBERS: Final = {
     "temperature": semconv.TEMPERATURE,
     "top_p": semconv.TOP_P,
@@ -68,7 +72,7 @@ def tier_name(value: Any) -> str | None:
         raise WrongType(f"tier {value!r} is no text: use one of {', '.join(TIERS)}")
     if value not in TIERS:
         raise WrongValue(f"unknown tier {value!r}: use one of {', '.join(TIERS)}")
-    return value
+    return str(getattr(value, "value", value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,7 @@ class Call:
         """Say the same with the names of `Usage` as keys."""
         if self.closed:
             return self
-        if source not in SOURCES:
+        if not isinstance(source, str) or source not in SOURCES:
             return self._refuse("usage.source")
         known = {}
         for name, value in counts.items():
@@ -218,7 +222,8 @@ class Call:
         self.response_id = self._text("response.id", id) or self.response_id
         self.service_tier = self._text("response.service_tier", service_tier) or self.service_tier
         if finish is not None:
-            reasons = self._texts("response.finish", finish)
+            # A choice without a reason keeps its place, so that the others keep theirs.
+            reasons = self._texts("response.finish", finish, instead="error")
             self.finish = reasons or self.finish
         return self
 
@@ -265,6 +270,8 @@ class Call:
                     known[key] = read_value
         if known.get(semconv.CHOICE_COUNT) == 1:
             del known[semconv.CHOICE_COUNT]
+        if self.operation == "retrieval" and semconv.TOP_K in known:
+            known[semconv.RETRIEVAL_TOP_K] = known.pop(semconv.TOP_K)
         self.attributes = known
         return self
 
@@ -282,9 +289,11 @@ class Call:
         self.prompt_name = self._text("prompt.name", name) or self.prompt_name
         self.prompt_version = self._text("prompt.version", version) or self.prompt_version
         self.prompt_format = self._text("prompt.format", format) or self.prompt_format
-        if variables is not None and self.take is not None:
-            for key, value in variables.items():
-                self._take(f"{semconv.PROMPT_VARIABLE}{key}", value)
+        if variables is not None:
+            if not isinstance(variables, Mapping):
+                return self._refuse("prompt.variables")
+            for key in variables if self.take is not None else ():
+                self._take(f"{semconv.PROMPT_VARIABLE}{key}", variables[key])
         return self
 
     def messages(
@@ -310,19 +319,19 @@ class Call:
 
     def cost(self, amount: Decimal | float | str, currency: str = "USD") -> Call:
         """Say what the provider charges for this call; it wins over the price table."""
-        from decimal import Decimal, InvalidOperation  # noqa: PLC0415 - 5 ms, and rarely needed
+        from decimal import Decimal  # noqa: PLC0415 - 5 ms, and rarely needed
 
         if self.closed:
             return self
         try:
             money = Decimal(str(amount))
-        except InvalidOperation:
+        except Exception:  # noqa: BLE001 - no number, or a foreign value that cannot be shown
             return self._refuse("cost.amount")
-        if isinstance(amount, bool) or not money.is_finite() or money < 0:
+        if isinstance(amount, bool) or not money.is_finite() or not 0 <= money < _MOST_MONEY:
             return self._refuse("cost.amount")
-        name = self._text("cost.currency", currency)
-        if name is None:
-            return self
+        name = str(getattr(currency, "value", currency)) if isinstance(currency, str) else ""
+        if len(name) != _CURRENCY or not (name.isascii() and name.isalpha()):
+            return self._refuse("cost.currency")
         self.amount, self.currency = money, name.upper()
         return self
 
@@ -341,13 +350,13 @@ class Call:
     def parsed(self, ok: bool = True) -> Call:  # noqa: FBT001, FBT002 - reads as a statement
         """Say whether the reply could be parsed."""
         if not self.closed:
-            self.parsed_ok = bool(ok)
+            self.parsed_ok = self._truth("parsed", ok)
         return self
 
     def validated(self, ok: bool = True) -> Call:  # noqa: FBT001, FBT002 - reads as a statement
         """Say whether the reply passed validation."""
         if not self.closed:
-            self.validated_ok = bool(ok)
+            self.validated_ok = self._truth("validated", ok)
         return self
 
     def cached(self, type: str | None = None) -> Call:  # noqa: A002 - the attribute's own word
@@ -378,10 +387,12 @@ class Call:
         self.refused = (*self.refused, what)
         return self
 
+    # What is handed in may be an object of any kind, whose own methods may fail in any way.
+
     def _whole(self, what: str, value: Any) -> int | None:
         try:
             number = operator.index(value)
-        except TypeError:
+        except Exception:  # noqa: BLE001 - see above
             self._refuse(what)
             return None
         low = -_LARGEST if what == "request.seed" else 0
@@ -391,13 +402,12 @@ class Call:
         return number
 
     def _number(self, what: str, value: Any) -> float | None:
-        if isinstance(value, bool) or not hasattr(value, "__float__"):
-            self._refuse(what)
-            return None
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
+        number = math.nan
+        if not isinstance(value, (bool, str, bytes, bytearray)):
+            try:
+                number = float(value)
+            except Exception:  # noqa: BLE001 - see above
+                number = math.nan
         if not math.isfinite(number):
             self._refuse(what)
             return None
@@ -409,13 +419,24 @@ class Call:
         self._refuse(what)
         return None
 
-    def _texts(self, what: str, value: Any) -> tuple[str, ...] | None:
+    def _texts(
+        self, what: str, value: Any, *, instead: str | None = None
+    ) -> tuple[str, ...] | None:
         if isinstance(value, str):
             return (value,)
-        if not isinstance(value, Iterable):
+        try:
+            items = [instead if item is None else item for item in islice(value, _MOST_TEXTS)]
+            return tuple(str(getattr(item, "value", item)) for item in items if item is not None)
+        except Exception:  # noqa: BLE001 - see above
             self._refuse(what)
             return None
-        return tuple(str(getattr(item, "value", item)) for item in value if item is not None)
+
+    def _truth(self, what: str, value: Any) -> bool | None:
+        try:
+            return bool(value)
+        except Exception:  # noqa: BLE001 - see above
+            self._refuse(what)
+            return None
 
 
 NO_CALL: Final = Call("chat")

@@ -10,7 +10,7 @@ import re
 from enum import Enum
 from typing import Final
 
-__all__ = ["Outcome", "error_type", "outcome_of", "qualified_name"]
+__all__ = ["OTHER", "Outcome", "error_type", "outcome_of", "qualified_name"]
 
 OTHER: Final = "_OTHER"
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
@@ -45,6 +45,8 @@ def outcome_of(error: BaseException | None) -> Outcome:
         return Outcome.CANCELLED
     if isinstance(error, TimeoutError):
         return Outcome.TIMEOUT
+    if type(error).__name__ == "CancelledError":  # that of concurrent.futures is an Exception
+        return Outcome.CANCELLED
     if any(cls.__name__.endswith(_TIMEOUT_NAMES) for cls in type(error).__mro__):
         return Outcome.TIMEOUT
     return Outcome.ERROR
@@ -72,10 +74,11 @@ def error_type(error: BaseException | str) -> str:
 def _code(error: BaseException, name: str) -> str | None:
     try:
         code = getattr(error, name, None)
+        code = getattr(code, "value", code)  # HTTPStatus and other enums
     except Exception:  # noqa: BLE001 - a foreign property; the class still names the error
         return None
     if type(code) is int and code in _STATUS:
         return str(code)
-    if isinstance(code, str) and _CODE.fullmatch(code):
-        return str(code)
+    if type(code) is str and _CODE.fullmatch(code):
+        return code
     return None

@@ -219,7 +219,7 @@ def read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes(), parse_float=Decimal)
     except OSError as error:
         raise SettingError(f"{path}: cannot be read ({error.strerror}); name a file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingError(f"{path}: is no JSON ({error}); write {{'models': {{...}}}}") from error
     return checked(content, where=str(path))
 

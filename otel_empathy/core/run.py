@@ -7,7 +7,6 @@ here yet: any phase may follow any other until the run has ended.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -236,7 +235,7 @@ class Run:
         if progress is not None:
             self.progress = self._share(progress)
         if task is not None:
-            self.task = str(task)
+            self.task = self._named(task)
         if self.listener is not None and (progress is not None or task is not None):
             self.listener.progressed(self)
         return self
@@ -256,15 +255,20 @@ class Run:
         return self._clock.monotonic() - self.started
 
     def _share(self, value: Any) -> float | None:
-        number = math.nan
-        if not isinstance(value, bool) and isinstance(value, (int, float)):
-            number = float(value)
-        if math.isnan(number):
-            self.refused = (*self.refused, "beat.progress")
-            return self.progress
-        if not 0 <= number <= 1:
-            self.refused = (*self.refused, "beat.progress")
-        return min(max(number, 0.0), 1.0)
+        share = not isinstance(value, bool) and isinstance(value, (int, float))
+        if share and 0 <= value <= 1:
+            return float(value)
+        self.refused = (*self.refused, "beat.progress")
+        if share and value > 1:
+            return 1.0
+        return 0.0 if share and value < 0 else self.progress
+
+    def _named(self, value: Any) -> str | None:
+        try:
+            return str(value)
+        except Exception:  # noqa: BLE001 - a foreign object that cannot be shown
+            self.refused = (*self.refused, "beat.task")
+            return self.task
 
     def _book(self) -> float:
         now = self._clock.monotonic()

@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from otel_empathy.core.errors import WrongValue
 from otel_empathy.core.secret_names import NAMES, names_secret
 from otel_empathy.core.secret_shapes import MASK, SHAPES, Span
 
-__all__ = ["Scrubber"]
+__all__ = ["Scrubber", "beginning"]
 
 _SHORTEST: Final = 6
 _REMEMBERED: Final = 4096  # clean texts, of at most _SHORT characters
 _SHORT: Final = 128
 _DEPTH: Final = 64
+_BEYOND: Final = 4096  # longer than a token; keys in blocks are known by their first line
 _LOOKS: Final = (*SHAPES, *NAMES)
 
 
@@ -137,6 +138,15 @@ class Scrubber:
                 if end > start:
                     found.append((start, end, name))
         return found
+
+
+def beginning(text: str, most: int, scrub: Callable[[str], str]) -> str:
+    """At most that many characters of a text without its secrets, and no half of one at the cut."""
+    if len(text) <= most + _BEYOND:
+        return scrub(text)[:most]
+    # The half of a secret at the end of what is looked at may not be recognised, so it goes; what
+    # was masked before it does not let it move up.
+    return scrub(text[: most + _BEYOND])[:-_BEYOND][:most]
 
 
 def _compiled(name: str, shape: str) -> re.Pattern[str]:

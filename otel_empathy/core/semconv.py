@@ -61,6 +61,7 @@ AGENT_ID: Final = "gen_ai.agent.id"
 AGENT_DESCRIPTION: Final = "gen_ai.agent.description"
 WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 DATA_SOURCE_ID: Final = "gen_ai.data_source.id"
+RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
 TOOL_NAME: Final = "gen_ai.tool.name"
 TOOL_TYPE: Final = "gen_ai.tool.type"
 TOOL_DESCRIPTION: Final = "gen_ai.tool.description"
@@ -90,6 +91,11 @@ CONTENT: Final = frozenset(
         SYSTEM_INSTRUCTIONS,
     }
 )
+
+# OpenAI's own; which tier answered decides about the price.
+OPENAI_API_TYPE: Final = "openai.api.type"
+OPENAI_REQUEST_TIER: Final = "openai.request.service_tier"
+OPENAI_RESPONSE_TIER: Final = "openai.response.service_tier"
 
 # -- stable attributes ----------------------------------------------------------------------------
 ERROR_TYPE: Final = "error.type"
@@ -253,7 +259,7 @@ class Metric:
 
 _SERVER = (SERVER_ADDRESS, SERVER_PORT)
 _CALL = (OPERATION, PROVIDER, REQUEST_MODEL, RESPONSE_MODEL, *_SERVER)
-_OPENAI = ("openai.api.type", "openai.request.service_tier", "openai.response.service_tier")
+_OPENAI = (OPENAI_API_TYPE, OPENAI_REQUEST_TIER, OPENAI_RESPONSE_TIER)
 
 OPERATION_DURATION = Metric(
     "gen_ai.client.operation.duration", "histogram", "s",

@@ -27,7 +27,7 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -38,6 +38,8 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
+
+from otel_empathy.core.scrub import beginning
 
 __all__ = ["Budget", "blob", "clean", "cut", "plain", "to_json"]
 
@@ -111,9 +113,17 @@ def _to_json(value: Any, budget: Budget) -> tuple[str, bool]:
     return text, truncated
 
 
-def plain(value: Any, *, budget: Budget = _DEFAULT) -> tuple[JSON, bool]:
-    """Anything as an object that JSON knows, and whether something was cut."""
-    walk = _Walk(budget)
+def plain(
+    value: Any, *, budget: Budget = _DEFAULT, scrub: Callable[[str], str] | None = None
+) -> tuple[JSON, bool]:
+    """Anything as an object that JSON knows, and whether something was cut.
+
+    Args:
+        value: The object.
+        budget: How much of it is kept.
+        scrub: Masks secrets in texts that are cut, before they are: half a secret looks like none.
+    """
+    walk = _Walk(budget, scrub)
     return walk.any(value, 0), walk.truncated
 
 
@@ -137,25 +147,32 @@ def clean(text: str) -> str:
     return text
 
 
-def cut(text: str, limit: int) -> tuple[str, bool]:
-    """A clean text of at most that many bytes, and whether something of it is missing."""
-    if len(text) * 4 <= limit:
+def cut(text: str, limit: int, *, gone: int = 0) -> tuple[str, bool]:
+    """A clean text of at most that many bytes, and whether something of it is missing.
+
+    Args:
+        text: The text.
+        limit: Bytes that it may have.
+        gone: Characters behind it that were cut off before.
+    """
+    if not gone and len(text) * 4 <= limit:
         return clean(text), False
     short = clean(text[: limit + 1])
     data = short.encode()
-    if len(data) <= limit:
+    if not gone and len(data) <= limit:
         return short, False
     kept = data[: max(limit - _MARK, 0)].decode("utf-8", "ignore")
-    return f"{kept}<+{len(text) - len(kept)} characters>"[:limit], True
+    return f"{kept}<+{len(text) + gone - len(kept)} characters>"[:limit], True
 
 
 class _Walk:
     """One pass over an object; counts down the bytes that are left."""
 
-    __slots__ = ("_above", "_budget", "_left", "truncated")
+    __slots__ = ("_above", "_budget", "_left", "_scrub", "truncated")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, scrub: Callable[[str], str] | None = None) -> None:
         self._budget = budget
+        self._scrub = scrub
         self._left = budget.total
         self._above: set[int] = set()
         self.truncated = False
@@ -258,7 +275,12 @@ class _Walk:
             head, _, encoded = text.partition(";base64,")
             with suppress(ValueError):  # then it is a text like any other
                 return self._blob(binascii.a2b_base64(encoded), head[5:].partition(";")[0])
-        short, missing = cut(text, max(min(self._budget.value, self._left), 0))
+        limit = max(min(self._budget.value, self._left), 0)
+        gone = 0
+        if self._scrub is not None and (len(text) > limit or not text.isascii()):
+            gone = max(len(text) - limit, 0)
+            text = beginning(text, limit, self._scrub)
+        short, missing = cut(text, limit, gone=gone)
         self.truncated = self.truncated or missing
         self._left -= len(short) + 3
         return short if short or not text else "<size>"

@@ -70,12 +70,13 @@ def _text(value: Any) -> str:
 
 
 def _path(value: Any) -> Path:
-    if isinstance(value, Path):
-        return value.expanduser()
-    text = _text(value)
-    if "\0" in text:
+    path = value if isinstance(value, Path) else Path(_text(value))
+    if "\0" in str(path):
         raise ValueError("must be a path without NUL")
-    return Path(text).expanduser()
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("must be a path whose ~ stands for a folder that is known") from None
 
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -122,6 +123,7 @@ _UNITS = {
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
 }  # fmt: skip
+_LARGEST = 1 << 63  # bytes; no file system counts further
 
 
 def _bytes(value: Any) -> int:
@@ -130,10 +132,10 @@ def _bytes(value: Any) -> int:
     unit = _UNITS.get(text[len(digits) :])
     if isinstance(value, bool) or unit is None:
         raise ValueError("must be a size such as 512MiB, 2GiB or a number of bytes")
-    size = int(float(digits) * unit)
-    if size < 4096:  # noqa: PLR2004 - smaller than one page holds no log
-        raise ValueError("must be at least 4096 bytes")
-    return size
+    size = float(digits) * unit
+    if not 4096 <= size < _LARGEST:  # noqa: PLR2004 - smaller than one page holds no log
+        raise ValueError("must be at least 4096 bytes and less than 8 EiB")
+    return int(size)
 
 
 def _one_of(*choices: str) -> Callable[[Any], str]:
@@ -190,6 +192,26 @@ def _milliseconds(value: Any) -> float:
 
 _HOME = Path("~/.otel-empathy")
 
+
+def _expanded(default: Path) -> Path:
+    """The default home; a user without a home folder, as in many containers, gets a temporary one.
+
+    Who may write to it is looked at where it is opened, as with any other home.
+    """
+    try:
+        return default.expanduser()
+    except RuntimeError:
+        import tempfile  # noqa: PLC0415 - it takes long to import, and nearly nobody needs it
+
+        home = Path(tempfile.gettempdir()) / f"otel-empathy-{os.getuid()}"
+        warnings.warn(
+            f"this user has no home folder: {home} is used, set {_BY_NAME['home'].env[0]}",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+        return home
+
+
 TABLE: tuple[Setting, ...] = (
     Setting("sdk_disabled", ("OTEL_SDK_DISABLED",), _standard_flag, False,
             "Switches everything off: nothing is patched, emitted, written or started."),
@@ -218,6 +240,8 @@ TABLE: tuple[Setting, ...] = (
             "Where message content may go: NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT."),
     Setting("emit_event", ("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT",), _flag, None,
             "Whether each call also emits its details as an event; unset follows `capture`."),
+    Setting("stacktraces", ("OTEL_EMPATHY_STACKTRACES",), _flag, False,
+            "Whether what failed also tells its stack trace: files, lines and source, no values."),
     Setting("genai_metrics", ("OTEL_SEMCONV_STABILITY_OPT_IN",), _profile, "default",
             "Metric names: `default` (v1.41), `latest` (by `gen_ai_latest_experimental`), `both`."),
     Setting("cost_names", ("OTEL_EMPATHY_COST_NAMES",), _one_of("empathy", "gen_ai"), "empathy",
@@ -296,7 +320,7 @@ class Settings:
                     RuntimeWarning,
                     stacklevel=4,
                 )
-        default = row.default.expanduser() if isinstance(row.default, Path) else row.default
+        default = _expanded(row.default) if isinstance(row.default, Path) else row.default
         return default, "default"
 
     def __getattr__(self, name: str) -> Any:
@@ -313,7 +337,7 @@ class Settings:
         """The value as text for people, secrets masked."""
         value = self._values[name]
         if value is None:
-            return ""
+            return "never" if name == "fsync" else ""
         if _BY_NAME[name].secret:
             return "***"
         return str(value.value) if isinstance(value, Enum) else str(value)

@@ -25,7 +25,7 @@ from otel_empathy.emit.cost import cost_attributes
 from otel_empathy.emit.live import live
 from otel_empathy.emit.measures import Measured, measure
 from otel_empathy.emit.safety import count, guarded
-from otel_empathy.emit.spans import Operation, message_of, record_error
+from otel_empathy.emit.spans import Operation, message_of, record_error, stack_of
 
 __all__ = ["CallSpan", "CallSpec", "Read", "open_call"]
 
@@ -35,7 +35,9 @@ Read = Callable[[Call, Any, "Sequence[Any] | None"], None]
 _EXTRACT: Final = guarded("extract")
 _INTERNAL: Final = frozenset({"plan", "invoke_workflow", "execute_tool"})
 _OF_MODEL: Final = frozenset({*semconv.INFERENCE, semconv.EMBEDDINGS, "fetch_response"})
+_RETRIEVAL: Final = "retrieval"
 _OF_AGENT: Final = frozenset({"plan", "create_agent", "invoke_agent"})
+_OPENAI: Final = frozenset({"openai", "azure.ai.openai"})
 _HEAD, _TAIL = 64, 64
 _ALL: Final = 4_096
 _COUNTS: Final = (
@@ -114,7 +116,7 @@ class CallSpan(Operation):
 
     __slots__ = (
         "_chunks", "_data", "_first", "_gaps", "_head", "_last", "_outer", "_room", "_run",
-        "_spec", "_start", "_tail", "_workflow", "call",
+        "_spec", "_start", "_streamed", "_tail", "_workflow", "call",
     )  # fmt: skip
 
     streams = True
@@ -130,6 +132,7 @@ class CallSpan(Operation):
         super().__init__()
         self._spec = spec
         self._chunks = 0
+        self._streamed = False
         self._data: Any = None
         self._run: Run | None = None
         scope = scope_of(parent)
@@ -164,6 +167,10 @@ class CallSpan(Operation):
                 name = _span_name(spec.operation, agent=scope.agent)
             values[SPAN_KEY] = self.open(name, spec.kind, known, parent)
         self.context = Context(parent, **values)
+
+    def stream(self) -> None:
+        """Note that the reply is streamed, even if no chunk ever comes."""
+        self._streamed = True
 
     def chunk(self, value: Any) -> None:
         """Note when a chunk came, and keep it if the reply will be read from it."""
@@ -270,12 +277,17 @@ class CallSpan(Operation):
             (semconv.CALL_FALLBACK_FROM, call.fallback_from),
             (semconv.CALL_CACHE_HIT, call.cache_hit or None),
             (semconv.CALL_CACHE_TYPE, call.cache_type),
+            (
+                semconv.OPENAI_RESPONSE_TIER,
+                call.service_tier if call.provider in _OPENAI else None,
+            ),
         )
         known.update({key: value for key, value in told if value is not None})
-        if self._chunks:
+        if self._streamed:
             known[semconv.REQUEST_STREAM] = True
-            known[semconv.TIME_TO_FIRST_CHUNK] = self._first
             known[semconv.CALL_CHUNKS] = self._chunks
+            if self._chunks:
+                known[semconv.TIME_TO_FIRST_CHUNK] = self._first
         if spec.priced and not call.cache_hit:
             _describe_usage(call, known)
         if call.prompt_name is not None:
@@ -303,8 +315,12 @@ class CallSpan(Operation):
             span.set_attributes({**ended, **content.span_attributes(call.content)})
         else:
             span.set_attributes(ended)
+        # A span cannot change its kind: that a call which a local cache answered is INTERNAL and
+        # not CLIENT is written by `pipeline.encode_json`, from the attribute of the cache hit.
         if call.model != spec.model and spec.operation in _OF_MODEL:
             span.update_name(_span_name(spec.operation, model=call.model))
+        elif spec.operation == _RETRIEVAL and semconv.DATA_SOURCE_ID in ended:
+            span.update_name(f"{_RETRIEVAL} {ended[semconv.DATA_SOURCE_ID]}")
 
     def _tell_details(self, known: dict[str, Any]) -> None:
         if self.call.content and content.in_events():
@@ -358,4 +374,5 @@ def _tell_exception(
     details = {key: known.get(key) for key in about}
     details[semconv.EXCEPTION_TYPE] = qualified_name(type(error))
     details[semconv.EXCEPTION_MESSAGE] = message
+    details[semconv.EXCEPTION_STACKTRACE] = stack_of(error)
     events.emit(semconv.EVENT_EXCEPTION, events.WARN, details, context=context)

@@ -53,7 +53,7 @@ def take(key: str, value: Any) -> Kept | None:
         return None
     from otel_empathy.core.serialize import plain  # noqa: PLC0415 - only where capture is on
 
-    data, cut = plain(value)
+    data, cut = plain(value, scrub=live.scrub)
     if key in _ROLES:
         data = _messages(data, _ROLES[key])
     elif key == semconv.SYSTEM_INSTRUCTIONS:

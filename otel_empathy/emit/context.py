@@ -20,6 +20,7 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from otel_empathy.core import semconv
 from otel_empathy.core.call import NO_CALL, Call, tier_name
+from otel_empathy.core.errors import WrongType
 from otel_empathy.core.run import NO_RUN, Run
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import guarded
@@ -37,6 +38,7 @@ __all__ = [
     "current_run",
     "entered",
     "inherited",
+    "popped",
     "restore",
     "scope_of",
     "suppressed",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 SCOPE_KEY: Final = context_api.create_key("otel_empathy.scope")
 CALL_KEY: Final = context_api.create_key("otel_empathy.call")
@@ -159,6 +162,20 @@ def entered(context: Context, scope: Scope, **values: Any) -> Context:
     return inside
 
 
+def popped(entered: dict[int, T]) -> T | None:
+    """What the present flow of control entered, by the id of its context; else what came last.
+
+    Each step on the mapping is atomic, so threads may share it.
+    """
+    own = entered.pop(id(get_current()), None)
+    if own is None and entered:
+        try:
+            own = entered.popitem()[1]
+        except KeyError:  # another thread was faster
+            return None
+    return own
+
+
 def restore(attached: Context, previous: Context) -> None:
     """Leave a context that this code attached, if it still is the current one.
 
@@ -223,9 +240,13 @@ class using:  # noqa: N801 - reads as `with using(...)`
             "stage": stage,
             "tier": tier_name(tier),
         }
-        self._changes = {name: str(value) for name, value in given.items() if value is not None}
+        self._changes = {
+            name: str(getattr(value, "value", value))
+            for name, value in given.items()
+            if value is not None
+        }
         self._user = None if user is None else str(user)
-        self._inside: list[tuple[Context, Context]] = []
+        self._inside: dict[int, tuple[Context, Context]] = {}
 
     def __enter__(self) -> None:
         """Begin."""
@@ -239,8 +260,9 @@ class using:  # noqa: N801 - reads as `with using(...)`
         tb: TracebackType | None,
     ) -> None:
         """End."""
-        if self._inside:
-            restore(*self._inside.pop())
+        inside = popped(self._inside)
+        if inside is not None:
+            restore(*inside)
 
     async def __aenter__(self) -> None:
         """Begin."""
@@ -263,14 +285,19 @@ class using:  # noqa: N801 - reads as `with using(...)`
             changes["user_hash"] = live.hash_user(self._user)
         inside = entered(previous, scope_of(previous).with_(**changes))
         attach(inside)
-        self._inside.append((inside, previous))
+        self._inside[id(inside)] = inside, previous
 
 
 def carry(fn: F) -> F:
     """Take the context of this line along into a thread, a pool or a task.
 
-    pool.map(carry(work), items)
+        pool.map(carry(work), items)
+
+    Raises:
+        WrongType: What is given cannot be called.
     """
+    if not callable(fn):
+        raise WrongType(f"carry cannot take {fn!r} along: give it a function")
     if not live.on:
         return fn
     context = get_current()
@@ -279,11 +306,12 @@ def carry(fn: F) -> F:
 
         @functools.wraps(fn)
         async def carried_coroutine(*args: Any, **kwargs: Any) -> Any:
-            token = attach(context)
+            previous = get_current()
+            attach(context)
             try:
                 return await fn(*args, **kwargs)
-            finally:
-                detach(token)
+            finally:  # perhaps in another flow of control, if somebody dropped the coroutine
+                restore(context, previous)
 
         return cast("F", carried_coroutine)
 

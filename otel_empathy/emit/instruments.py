@@ -32,6 +32,7 @@ _CAPPED: Final = frozenset(
         semconv.CALL_CACHE_TYPE,
         semconv.ERROR_TYPE,
         semconv.EVALUATION_NAME,
+        semconv.OPENAI_RESPONSE_TIER,
         semconv.PHASE_NAME,
         semconv.PROMPT_NAME,
         semconv.PROMPT_VERSION,

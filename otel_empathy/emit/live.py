@@ -35,6 +35,7 @@ class Live:
         logger: Takes the events; None drops them.
         capture: Where the content of messages may go.
         emit_event: Whether each call also emits its details as an event.
+        stacktraces: Whether what failed also tells its stack trace.
         profile: Which names the GenAI metrics have: `default`, `latest` or `both`.
         cost_names: Whose names the cost attributes have: `empathy` or `gen_ai`.
         propagate: Whether context also travels as W3C baggage.
@@ -48,7 +49,8 @@ class Live:
 
     __slots__ = (
         "capture", "clock", "cost_names", "emit_event", "hash_user", "logger", "meter", "on",
-        "prices", "profile", "propagate", "scrub", "scrub_value", "tracer", "user", "user_hash",
+        "prices", "profile", "propagate", "scrub", "scrub_value", "stacktraces", "tracer", "user",
+        "user_hash",
     )  # fmt: skip
 
     on: bool
@@ -57,6 +59,7 @@ class Live:
     logger: Any  # a Logger; only emit.events imports the logs API
     capture: Capture
     emit_event: bool
+    stacktraces: bool
     profile: str
     cost_names: str
     propagate: bool
@@ -96,6 +99,7 @@ class Live:
         self.logger = None
         self.capture = Capture.NO_CONTENT
         self.emit_event = False
+        self.stacktraces = False
         self.profile = "default"
         self.cost_names = "empathy"
         self.propagate = False

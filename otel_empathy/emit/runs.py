@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
 from otel_empathy.core import semconv
 from otel_empathy.core.ids import run_id
 from otel_empathy.core.limits import Timeouts
-from otel_empathy.core.outcomes import Outcome, error_type
+from otel_empathy.core.outcomes import OTHER, Outcome, error_type
 from otel_empathy.core.run import Policy, Run, Transition
 from otel_empathy.core.states import Phase, RunState
 from otel_empathy.emit import events
@@ -51,12 +51,17 @@ _OUTSIDE: Final[Mapping[str, None]] = {**CLEARED, CALL_KEY: None}
 
 
 def open_run(
-    name: str | None, parent: Context, *, timeouts: Timeouts, policy: Policy
+    name: str | None,
+    parent: Context,
+    *,
+    timeouts: Timeouts,
+    policy: Policy,
+    description: str | None = None,
 ) -> RunSpan | None:
     """Begin a run; None where somebody asked for silence."""
     if suppressed(parent):
         return None
-    return RunSpan(name, parent, timeouts=timeouts, policy=policy)
+    return RunSpan(name, parent, timeouts=timeouts, policy=policy, description=description)
 
 
 def open_workflow(name: str, parent: Context) -> WorkflowSpan | None:
@@ -75,7 +80,13 @@ class RunSpan(Operation):
     __slots__ = ("_labels", "run")
 
     def __init__(
-        self, name: str | None, parent: Context, *, timeouts: Timeouts, policy: Policy
+        self,
+        name: str | None,
+        parent: Context,
+        *,
+        timeouts: Timeouts,
+        policy: Policy,
+        description: str | None,
     ) -> None:
         super().__init__()
         scope = scope_of(parent)
@@ -95,6 +106,8 @@ class RunSpan(Operation):
             known[semconv.RUN_PARENT_ID] = run.parent_id
         if timeouts.run is not None:
             known[semconv.RUN_TIMEOUT] = timeouts.run
+        if description is not None:
+            known[semconv.AGENT_DESCRIPTION] = description
         title = "invoke_agent" if name is None else f"invoke_agent {name}"
         span = self.open(title, SpanKind.INTERNAL, known, parent)
         self.context = entered(parent, inside, **_OUTSIDE, **{SPAN_KEY: span})
@@ -121,7 +134,10 @@ class RunSpan(Operation):
                 known[semconv.RUN_PROGRESS] = run.progress
             if run.violations:
                 known[semconv.RUN_VIOLATIONS] = run.violations
-            if failure is not None:
+            if kind is None and state in _BAD:  # by the phase that it entered itself
+                kind = OTHER
+                span.set_status(Status(StatusCode.ERROR))
+            if kind is not None:
                 known[semconv.ERROR_TYPE] = kind
             span.set_attributes(known)
             labels = {**labels, **known}

@@ -22,7 +22,7 @@ from otel_empathy.core.outcomes import Outcome, error_type, outcome_of, qualifie
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
 
-__all__ = ["Held", "Operation", "message_of", "reap", "record_error", "watch"]
+__all__ = ["Held", "Operation", "message_of", "reap", "record_error", "stack_of", "watch"]
 
 _EXCEPTION: Final = "exception"
 _MESSAGE: Final = 8_192
@@ -100,6 +100,9 @@ class Operation:
         )
         return span
 
+    def stream(self) -> None:
+        """Learn that the result comes in chunks."""
+
     def chunk(self, value: Any) -> None:
         """Take note of a chunk of a stream."""
 
@@ -171,18 +174,29 @@ def message_of(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - the text of a foreign exception; its type still tells
         count("serialize", "exception_text")
         return ""
-    return live.scrub(text[: 2 * _MESSAGE])[:_MESSAGE]
+    from otel_empathy.core.scrub import beginning  # noqa: PLC0415 - only where something fails
+
+    return beginning(text, _MESSAGE, live.scrub)
+
+
+def stack_of(error: BaseException) -> str | None:
+    """Where an exception came from, without secrets, its end if it is long; None unless wanted."""
+    if not live.stacktraces:
+        return None
+    import traceback  # noqa: PLC0415 - only where it is wanted
+
+    return live.scrub("".join(traceback.format_exception(error))[-2 * _MESSAGE :])[-_MESSAGE:]
 
 
 def record_error(span: Span, error: BaseException, message: str, time_ns: int) -> str:
     """Put an exception on a span: status, event; gives the value of `error.type`."""
-    span.add_event(
-        _EXCEPTION,
-        {
-            semconv.EXCEPTION_TYPE: qualified_name(type(error)),
-            semconv.EXCEPTION_MESSAGE: message,
-        },
-        time_ns,
-    )
+    known = {
+        semconv.EXCEPTION_TYPE: qualified_name(type(error)),
+        semconv.EXCEPTION_MESSAGE: message,
+    }
+    stack = stack_of(error)
+    if stack is not None:
+        known[semconv.EXCEPTION_STACKTRACE] = stack
+    span.add_event(_EXCEPTION, known, time_ns)
     span.set_status(Status(StatusCode.ERROR, message))
     return error_type(error)

@@ -20,16 +20,21 @@ __all__ = ["ToolSpan", "open_tool"]
 
 
 def open_tool(
-    name: str, parent: Context, *, arguments: Mapping[str, Any] | None = None
+    name: str,
+    parent: Context,
+    *,
+    description: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> ToolSpan | None:
     """Begin the execution of a tool; None where somebody asked for silence.
 
     Args:
         name: What the tool is called.
         parent: Where it is executed.
+        description: What it does.
         arguments: With what, kept only where content capture is on.
     """
-    return None if suppressed(parent) else ToolSpan(name, parent, arguments)
+    return None if suppressed(parent) else ToolSpan(name, parent, description, arguments)
 
 
 class ToolSpan(Operation):
@@ -37,7 +42,13 @@ class ToolSpan(Operation):
 
     __slots__ = ("_content", "_labels")
 
-    def __init__(self, name: str, parent: Context, arguments: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        parent: Context,
+        description: str | None,
+        arguments: Mapping[str, Any] | None,
+    ) -> None:
         super().__init__()
         scope = scope_of(parent)
         self._content: dict[str, content.Kept] = {}
@@ -49,6 +60,8 @@ class ToolSpan(Operation):
             semconv.TOOL_TYPE: "function",
             **inherited(parent),
         }
+        if description is not None:
+            known[semconv.TOOL_DESCRIPTION] = description
         span = self.open(f"execute_tool {name}", SpanKind.INTERNAL, known, parent)
         self.context = Context(parent, **CLEARED, **{CALL_KEY: None, SPAN_KEY: span})
         # The agent of this process, never one that came in with the baggage.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from otel_empathy.emit.live import live
+
 __all__ = ["plain_values", "span_values"]
 
 _SIMPLE: Final = (str, bool, int, float)
@@ -18,7 +20,8 @@ def plain_values(attributes: Mapping[str, Any]) -> dict[str, Any]:
     from otel_empathy.core.serialize import plain  # noqa: PLC0415 - most values are simple
 
     return {
-        key: value if type(value) in _SIMPLE else plain(value)[0] for key, value in known.items()
+        key: value if type(value) in _SIMPLE else plain(value, scrub=live.scrub)[0]
+        for key, value in known.items()
     }
 
 

@@ -23,6 +23,7 @@ from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.emit import events, safety
 from otel_empathy.pipeline import encode_json, ledger, segments
+from otel_empathy.pipeline.bell import Bell
 from otel_empathy.pipeline.chunk import SIGNALS, Chunk, Signal, split
 from otel_empathy.pipeline.cursor import Claim, Cursor, Position, cursor_folder, register
 from otel_empathy.pipeline.delta import Delta
@@ -147,7 +148,7 @@ class Backend:
         self.exported: Counter[tuple[str, str]] = Counter()  # (signal, reason or "")
         self.settled_own: Counter[str] = Counter()
         self._measure = measure
-        self.fresh = threading.Event()
+        self.fresh = Bell()
         self.lanes: list[_Lane] = []
         self.queues: dict[str, Queue] = {}
         self.dropped: Counter[str] = Counter()
@@ -156,8 +157,8 @@ class Backend:
         self._done: set[str] = set()  # processes that are gone and owe this backend nothing
         self._log: Log | None = None
         self._sender: Sender | None = None
-        self._urgent = threading.Event()
-        self._settled = threading.Condition()
+        self._urgent = Bell()
+        self._turned = Bell()
         self._round = 0
         self._news = 0
         self._stopping: float | None = None
@@ -208,14 +209,13 @@ class Backend:
         self._news += count
         if self._news >= self.records:
             self._news = 0
-            self._urgent.set()
-        if not self.fresh.is_set():
-            self.fresh.set()
+            self._urgent.ring()
+        self.fresh.ring()
 
     def hurry(self) -> None:
         """Ship at once what is there."""
-        self._urgent.set()
-        self.fresh.set()
+        self._urgent.ring()
+        self.fresh.ring()
 
     def reset(self) -> None:
         """Try again now, whatever was said before."""
@@ -227,19 +227,18 @@ class Backend:
     def settled(self, ends: Mapping[str, Position], deadline: float) -> bool:
         """Wait until everything before the ends is settled; False at the deadline or on trouble."""
         before = self._round
-        with self._settled:
-            while True:
-                if self._reached(ends):
-                    return True
-                if self._thread is None or self._stopping is not None:
-                    return False
-                if self.state != "healthy" and self._round > before:
-                    return False
-                left = deadline - self.clock.monotonic()
-                if left <= 0:
-                    return False
-                self.hurry()
-                self._settled.wait(min(left, 0.05))
+        while True:
+            if self._reached(ends):
+                return True
+            if self._thread is None or self._stopping is not None:
+                return False
+            if self.state != "healthy" and self._round > before:
+                return False
+            left = deadline - self.clock.monotonic()
+            if left <= 0:
+                return False
+            self.hurry()
+            self._turned.wait(min(left, 0.05))
 
     def _reached(self, ends: Mapping[str, Position]) -> bool:
         own = {lane.signal: lane for lane in self.lanes if lane.own}
@@ -334,16 +333,15 @@ class Backend:
                 return
             self.fresh.wait(1.0)
         while True:
-            self.fresh.clear()
+            self.fresh.silence()
             worked = True
             while worked:
                 worked = False
                 with safety.guarded("export"):
                     self._adopt()
                     worked = self._pass()
-                with self._settled:
-                    self._round += 1
-                    self._settled.notify_all()
+                self._round += 1
+                self._turned.ring()
                 if self._ending():
                     return
             self._wait()
@@ -372,7 +370,7 @@ class Backend:
         times += [lane.retry_at for lane in self.lanes if lane.retry_at > now]
         if self.fresh.wait(max(0.0, min(times) - now)) and self._stopping is None:
             self._urgent.wait(self.delay)
-            self._urgent.clear()
+            self._urgent.silence()
 
     def _prepare(self) -> bool:
         """Take our own claim and cursors; False while the disk refuses."""

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import orjson
@@ -119,7 +120,7 @@ class Cursor:
                 "signals": list(self.signals),
             }
         )
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary = path.with_suffix(f".{os.getpid()}-{get_ident()}.tmp")
         flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(temporary, flags, 0o600)
         try:
@@ -174,7 +175,7 @@ def register(home: Path, backend: str, now_ns: int) -> None:
     first = now_ns
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         first = int(orjson.loads(path.read_bytes())["registered_ns"])
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{os.getpid()}-{get_ident()}.tmp")
     temporary.write_bytes(
         orjson.dumps({"name": backend, "registered_ns": str(first), "seen_ns": str(now_ns)})
     )

@@ -24,6 +24,7 @@ from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.emit import safety
 from otel_empathy.pipeline import segments
+from otel_empathy.pipeline.bell import Bell
 from otel_empathy.pipeline.chunk import SIGNALS, Chunk, Signal
 from otel_empathy.pipeline.inside import Inside
 from otel_empathy.pipeline.ledger import Count
@@ -133,16 +134,16 @@ class Log:
         self.trouble: str | None = None  # the ledger's reason while the disk refuses
         self._retry_at = 0.0
         self._complained: dict[str, float] = {}
-        self._room = threading.Condition()
+        self._room = threading.Lock()
+        self._freed = Bell()
         self._used = 0
         self._tokens = _RATE
         self._refilled = clock.monotonic()
         self._slow_until = 0.0
         self._slow_for = 0.0
-        self._wake = threading.Event()
-        self._urgent = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
+        self._wake = Bell()
+        self._urgent = Bell()
+        self._flushes: deque[Bell] = deque()
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
         self._dirty = False
@@ -183,24 +184,25 @@ class Log:
         if not any(writer.pending for writer in self.writers.values()):
             return self.trouble is None
         self._retry_at = 0.0
-        self._idle.clear()
-        self._urgent.set()
+        done = Bell()
+        self._flushes.append(done)
+        self._urgent.ring()
         self._awake()
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._drain()  # a thread could not be started, as late in the life of an interpreter
-        self._idle.wait(timeout)
+        done.wait(timeout)
         return not any(writer.pending for writer in self.writers.values())
 
     def close(self, timeout: float) -> None:
         """Write what waits, count what cannot be written, let go of all files."""
         self.flush(timeout)
         self.closed = True
-        self._urgent.set()
-        self._wake.set()
+        self._urgent.ring()
+        self._wake.ring()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
-        elif thread is None:
+        if thread is None or not thread.is_alive():
             self._drain()
         for writer in self.writers.values():
             writer.close(timeout)
@@ -236,12 +238,12 @@ class Log:
 
     def reserve(self, size: int) -> bool:
         """Make room for a waiting record; the caller is held for a millisecond at the most."""
+        if self._used + size > self.options.buffer_bytes:
+            self._urgent.ring()
+            self._freed.wait(_HOLD)
         with self._room:
             if self._used + size > self.options.buffer_bytes:
-                self._urgent.set()
-                self._room.wait(_HOLD)
-                if self._used + size > self.options.buffer_bytes:
-                    return False
+                return False
             self._used += size
             return True
 
@@ -249,7 +251,7 @@ class Log:
         """Give back the room of records that left memory."""
         with self._room:
             self._used -= size
-            self._room.notify_all()
+        self._freed.ring()
 
     def failed(self, error: OSError, what: str) -> None:
         """Note that the disk refuses; the writer's thread tries again in a second."""
@@ -281,7 +283,6 @@ class Log:
 
     def queued(self) -> None:
         """Tell the writer's thread that something waits."""
-        self._idle.clear()
         self._awake()
 
     def _awake(self) -> None:
@@ -297,15 +298,12 @@ class Log:
                     except RuntimeError:  # the interpreter is going down; close() still drains
                         self._thread = None
                         return
-        if not self._wake.is_set():
-            self._wake.set()
+        self._wake.ring()
 
     def _run(self) -> None:
         with Inside():
             while not self.closed:
-                self._wake.wait(self._pause())
-                if self._wake.is_set():
-                    self._wake.clear()
+                if self._wake.wait(self._pause()):
                     self._gather()
                 with safety.guarded("export"):
                     self._drain()
@@ -318,7 +316,7 @@ class Log:
         waits = any(writer.pending for writer in self.writers.values())
         if waits and self._used < _WRITE and self.trouble is None and not self.closed:
             self._urgent.wait(_WINDOW)
-        self._urgent.clear()
+        self._urgent.silence()
 
     def _pause(self) -> float | None:
         now = self.clock.monotonic()
@@ -334,7 +332,8 @@ class Log:
             for writer in self.writers.values():
                 writer.drain()
         if not any(writer.pending for writer in self.writers.values()) or self.trouble is not None:
-            self._idle.set()
+            while self._flushes:
+                self._flushes.popleft().ring()
         self._sync()
         if self.on_tick is not None:
             self.on_tick()
@@ -369,6 +368,7 @@ class _Writer:
         self.name: segments.Name | None = None
         self.offset = 0
         self._fd = -1
+        self._most = log.options.segment_bytes
         self._seq = 0
         self._day = -1
         self._segment = b""
@@ -443,9 +443,10 @@ class _Writer:
 
     def drain(self) -> None:
         """Write all that waits, in batches; stops at the first refusal."""
-        limit = min(_WRITE, self.log.options.segment_bytes // 2)
         while self.pending:
             with self.io:
+                most = self._most
+                limit = min(_WRITE, most // 2)
                 batch: list[Chunk] = []
                 size = 0
                 with self.count.lock:
@@ -455,6 +456,8 @@ class _Writer:
                         batch.append(chunk)
                         size += len(chunk.body)
                 if not batch or not self._write(batch):
+                    if self._most < most and len(batch) > 1:
+                        continue
                     return
                 with self.count.lock:
                     for chunk in batch:
@@ -482,6 +485,12 @@ class _Writer:
                 os.fdatasync(self._fd)
         except OSError as error:
             self._undo()
+            if error.errno == errno.EFBIG:
+                # Files may not be as large as ours: this segment is over, and later ones end sooner.
+                self._shut()
+                self._most = max(4096, min(self._most, start or size // 2))
+                if start:
+                    return self._write(chunks)
             log.failed(error, "write")
             return False
         # Nothing is called between these two, so no signal handler can come between them.
@@ -590,7 +599,7 @@ class _Writer:
         now = log.clock.time_ns()
         day = now // 86_400_000_000_000
         if self._fd >= 0:
-            if self.offset and (self.offset + size > log.options.segment_bytes or day != self._day):
+            if self.offset and (self.offset + size > self._most or day != self._day):
                 self._open(day)
                 return
             mono = log.clock.monotonic()

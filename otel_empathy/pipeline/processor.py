@@ -22,6 +22,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from otel_empathy.emit import context as emit_context
 from otel_empathy.emit import safety, spans
 from otel_empathy.pipeline import encode_json, inside
+from otel_empathy.pipeline.bell import Bell
 
 __all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
 
@@ -204,8 +205,8 @@ class LogReader(MetricReader):
         self._interval = interval
         self._flush = flush
         self._over = threading.Event()
-        self._wake = threading.Event()
-        self._wanted: deque[threading.Event] = deque()
+        self._wake = Bell()
+        self._wanted: deque[Bell] = deque()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -237,9 +238,9 @@ class LogReader(MetricReader):
             return True
         if self.stuck:
             return False
-        done = threading.Event()
+        done = Bell()
         self._wanted.append(done)
-        self._wake.set()
+        self._wake.ring()
         return done.wait(timeout)
 
     def _gather(self, timeout: float = 10.0) -> None:
@@ -251,12 +252,11 @@ class LogReader(MetricReader):
     def _run(self) -> None:
         while not self._over.is_set():
             self._wake.wait(self._interval)
-            self._wake.clear()
             waiting = len(self._wanted)
             if waiting or not self._over.is_set():
                 self._gather()
             for _ in range(waiting):
-                self._wanted.popleft().set()
+                self._wanted.popleft().ring()
 
     def _receive_metrics(
         self,
@@ -284,7 +284,7 @@ class LogReader(MetricReader):
     def end(self) -> None:
         """Stop the thread; it may be inside somebody's callback, so nobody waits for it."""
         self._over.set()
-        self._wake.set()
+        self._wake.ring()
 
     def shutdown(
         self,

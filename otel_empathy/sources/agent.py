@@ -16,7 +16,7 @@ from otel_empathy.emit import content
 from otel_empathy.emit.runs import RunSpan, open_phase, open_run, open_workflow
 from otel_empathy.emit.spans import Operation
 from otel_empathy.emit.tools import ToolSpan, open_tool
-from otel_empathy.sources.shape import name_of
+from otel_empathy.sources.shape import description_of, name_of
 from otel_empathy.sources.wrap import Block, Guard, Open, wrap
 
 __all__ = ["agent", "phase", "tool", "workflow"]
@@ -54,7 +54,8 @@ def agent(
         @agent(name="planner", timeouts=Timeouts(run=60))
         def plan(wish: str) -> str: ...
 
-    The run is running from the function's first statement to its end; `current_run()` is it.
+    The run is running from the function's first statement to its end; `current_run()` is it. The
+    first paragraph of the function's docstring describes the agent.
 
     Args:
         fn: The function, where the decorator is used without arguments.
@@ -77,7 +78,12 @@ def agent(
 
     def define(plain: Callable[..., Any] | None) -> Open:
         title = given if plain is None else given or name_of(plain)
-        return lambda context, *_: open_run(title, context, timeouts=limits, policy=policy)
+        about = None if plain is None else description_of(plain)
+
+        def begin(context: Context, *_: Any) -> RunSpan | None:
+            return open_run(title, context, timeouts=limits, policy=policy, description=about)
+
+        return begin
 
     if fn is not None:
         return wrap(fn, define, by="agent")
@@ -131,7 +137,8 @@ def tool(fn: Any = None, /, *, name: str | None = None) -> Any:
         @tool
         def weather(city: str) -> str: ...
 
-    Its arguments and its result are recorded only where content capture is on.
+    The first paragraph of its docstring describes it. Its arguments and its result are recorded
+    only where content capture is on.
 
     Args:
         fn: The function, where the decorator is used without arguments.
@@ -145,13 +152,15 @@ def tool(fn: Any = None, /, *, name: str | None = None) -> Any:
 
     def define(plain: Callable[..., Any] | None) -> Open:
         title = given or ("tool" if plain is None else name_of(plain))
+        about = None if plain is None else description_of(plain)
 
         def begin(
             context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> ToolSpan | None:
             if plain is None or not content.in_spans():
-                return open_tool(title, context)
-            return open_tool(title, context, arguments=_bound(plain, args, kwargs))
+                return open_tool(title, context, description=about)
+            arguments = _bound(plain, args, kwargs)
+            return open_tool(title, context, description=about, arguments=arguments)
 
         return begin
 
@@ -200,7 +209,7 @@ def _name(what: str, value: Any) -> str | None:
         raise WrongType(f"{what} name {value!r} is no text: give its name, or leave it out")
     if not value or len(value) > _NAME or not value.isprintable():
         raise WrongValue(f"{what} name {value!r} must be 1 to {_NAME} printable characters")
-    return value
+    return str(getattr(value, "value", value))
 
 
 def _bound(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
@@ -121,6 +120,6 @@ def _score(score: Any, rating: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise WrongType(f"{name}={value!r} must be a number")
     low, high = (0, 1) if rating is None else _RATINGS
-    if math.isnan(value) or not low <= value <= high:
+    if not low <= value <= high:  # which NaN is not
         raise WrongValue(f"{name}={value!r} must be between {low} and {high}")
     return float(value) if rating is None else (value - low) / (high - low)

@@ -115,7 +115,7 @@ def _text(name: str, value: Any) -> str | None:
         raise WrongType(f"{name}={value!r} is no text: give its name, or leave it out")
     if not value:
         raise WrongValue(f"{name} is empty: give its name, or leave it out")
-    return value
+    return str(getattr(value, "value", value))
 
 
 def _prompt(value: Any) -> tuple[str | None, str | None, str | None]:

@@ -10,7 +10,9 @@ from typing import Any
 
 from otel_empathy.core.errors import WrongType
 
-__all__ = ["Shape", "checked", "name_of", "shape_of"]
+__all__ = ["Shape", "checked", "description_of", "name_of", "shape_of"]
+
+_DESCRIPTION = 1024
 
 
 class Shape(Enum):
@@ -33,6 +35,9 @@ def shape_of(fn: Callable[..., Any]) -> Shape:
         return Shape.ASYNC_GENERATOR
     if inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(fn):
         return Shape.COROUTINE
+    code = getattr(plain, "__code__", None)
+    if getattr(code, "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE:  # of @types.coroutine
+        return Shape.COROUTINE
     if inspect.isgeneratorfunction(plain):
         return Shape.GENERATOR
     return Shape.FUNCTION
@@ -45,6 +50,16 @@ def name_of(fn: Callable[..., Any]) -> str:
         plain = plain.func
     name = getattr(plain, "__name__", None)
     return name if isinstance(name, str) else type(plain).__name__
+
+
+def description_of(fn: Callable[..., Any]) -> str | None:
+    """What a function says it does: the first paragraph of its docstring, in one line."""
+    plain: Any = fn
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    text = inspect.getdoc(plain) if inspect.isroutine(plain) else None
+    first = " ".join(text.partition("\n\n")[0].split()) if text else ""
+    return first[:_DESCRIPTION] or None
 
 
 def checked(fn: Any, *, by: str) -> Callable[..., Any]:

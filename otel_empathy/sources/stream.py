@@ -17,18 +17,19 @@ from opentelemetry.context import Context, attach, detach, get_current
 from otel_empathy.emit.context import restore
 from otel_empathy.emit.spans import Held, Operation, watch
 
-__all__ = ["AsyncStream", "Start", "Stream", "async_generator", "drive"]
+__all__ = ["AsyncStream", "Start", "Stream", "async_generator", "drive", "proxied"]
 
 Start = Callable[[tuple[Any, ...], dict[str, Any]], "tuple[Callable[[], Any], Operation | None]"]
 """From the arguments of a call: what makes the async generator, and its operation."""
 
-_STEPS: Final = frozenset({"send", "throw", "asend", "athrow"})
+_STEPS: Final = {"send": False, "throw": False, "asend": True, "athrow": True}
 _ENDS: Final = frozenset({"close", "aclose"})
 
 
 def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, Any]:
     """Make a generator and run it to its end, each step in the context of its operation."""
     watch()
+    operation.stream()
     context = operation.context
     inner = _made(make, operation)
     chunk = operation.chunk if operation.streams else None
@@ -79,6 +80,8 @@ def async_generator(start: Start) -> Callable[..., Any]:
         _held = None if operation is None else Held(operation)
         context = None if operation is None else operation.context
         chunk = operation.chunk if operation is not None and operation.streams else None
+        if operation is not None:
+            operation.stream()
         inner = make() if operation is None else _made(make, operation)
         step: Callable[..., Any] = inner.__anext__
         given: tuple[Any, ...] = ()
@@ -171,6 +174,7 @@ class _Proxy:
     _oe_stream: Any
 
     def __init__(self, stream: Any, operation: Operation) -> None:
+        operation.stream()
         put = object.__setattr__
         put(self, "_oe_stream", stream)
         put(self, "_oe_operation", operation)
@@ -187,7 +191,7 @@ class _Proxy:
         if name in _ENDS:
             return functools.partial(_end, self, value)
         if name in _STEPS:
-            return functools.partial(_forward, self, value)
+            return functools.partial(_read_async if _STEPS[name] else _read, self, value)
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -251,6 +255,21 @@ class AsyncStream(_Proxy):
         return await _end(self, self._oe_stream.__aexit__, kind, error, tb)
 
 
+class _EitherStream(Stream, AsyncStream):
+    """A stream that may be read in both ways."""
+
+    __slots__ = ()
+
+
+def proxied(result: Any, operation: Operation) -> Any:
+    """What stands in for a result that is a stream; the result itself if it is none."""
+    kind = type(result)
+    waits = hasattr(kind, "__anext__")
+    if hasattr(kind, "__next__"):
+        return (_EitherStream if waits else Stream)(result, operation)
+    return AsyncStream(result, operation) if waits else result
+
+
 def _of(proxy: _Proxy) -> tuple[Operation, Context]:
     return proxy._oe_operation, proxy._oe_context  # noqa: SLF001 - methods would hide the library's
 
@@ -279,11 +298,6 @@ async def _read_async(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> A
     object.__setattr__(proxy, "_oe_context", context)
     operation.chunk(value)
     return value
-
-
-def _forward(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
-    read = _read if isinstance(proxy, Stream) else _read_async
-    return read(proxy, step, *given)
 
 
 def _end(proxy: _Proxy, last: Callable[..., Any], *given: Any) -> Any:

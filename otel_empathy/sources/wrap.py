@@ -14,13 +14,13 @@ from typing import Any, Final, Generic, TypeVar, cast
 from opentelemetry.context import Context, attach, detach, get_current
 
 from otel_empathy.core.errors import WrongType, WrongValue
-from otel_empathy.emit.context import restore
+from otel_empathy.emit.context import popped, restore
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import guarded
 from otel_empathy.emit.spans import Held, Operation
 from otel_empathy.sources.limit import limited
 from otel_empathy.sources.shape import Shape, checked, name_of, shape_of
-from otel_empathy.sources.stream import AsyncStream, Stream, async_generator, drive
+from otel_empathy.sources.stream import async_generator, drive, proxied
 
 __all__ = ["Block", "Define", "Guard", "Open", "wrap"]
 
@@ -108,7 +108,9 @@ class Block(Generic[T]):
         self._by = by
         self._guard = guard
         self._seconds = seconds
-        self._entered: list[tuple[Operation, Context]] = []
+        # One object may be entered by several tasks and threads at once; each finds its own by the
+        # context that it is in.
+        self._entered: dict[int, tuple[Operation, Context]] = {}
 
     def __call__(self, fn: F) -> F:
         """Decorate a function."""
@@ -130,7 +132,7 @@ class Block(Generic[T]):
             operation = self._open(previous, (), {})
             if operation is not None:
                 attach(operation.context)
-                self._entered.append((operation, previous))
+                self._entered[id(operation.context)] = operation, previous
         return self._show(operation)
 
     def __exit__(
@@ -140,12 +142,10 @@ class Block(Generic[T]):
         tb: TracebackType | None,
     ) -> None:
         """End."""
-        if not self._entered:
+        entered = popped(self._entered)
+        if entered is None:
             return
-        # One object may be entered by several tasks at once; each finds its own by its context.
-        here = get_current()
-        index = next((i for i, (known, _) in enumerate(self._entered) if known.context is here), -1)
-        operation, previous = self._entered.pop(index)
+        operation, previous = entered
         if error is None:
             operation.finish()
         else:
@@ -193,10 +193,9 @@ def _delivered(result: Any, operation: Operation) -> Any:
     if type(result) is CoroutineType:  # a plain function in front of a coroutine
         return _awaited(lambda: result, operation, Held(operation))
     if operation.streams:
-        if hasattr(type(result), "__next__"):
-            return Stream(result, operation)
-        if hasattr(type(result), "__anext__"):
-            return AsyncStream(result, operation)
+        stream = proxied(result, operation)
+        if stream is not result:
+            return stream
     operation.finish(result)
     return result
 

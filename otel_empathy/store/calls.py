@@ -46,13 +46,13 @@ class _Value(Struct, frozen=True, gc=False):
 
     text: str | None = field(default=None, name="stringValue")
     flag: bool | None = field(default=None, name="boolValue")
-    whole: int | None = field(default=None, name="intValue")
+    whole: wire.Whole | None = field(default=None, name="intValue")
     number: float | None = field(default=None, name="doubleValue")
 
 
 class _Timed(Struct, frozen=True, gc=False):
-    start: int = field(default=0, name="startTimeUnixNano")
-    end: int = field(default=0, name="endTimeUnixNano")
+    start: wire.Time = field(default=0, name="startTimeUnixNano")
+    end: wire.Time = field(default=0, name="endTimeUnixNano")
     status: wire.Status | None = None
 
 
@@ -410,7 +410,9 @@ def _call(span: Any, row: tuple[Any, ...], service: str | None) -> Call:
         genai_currency, cost_reason, cache_hit, cache_type, user, session, run, agent, retries,
         outcome, error_type,
     ) = [one.value for one in row]  # fmt: skip
-    cost = amount(money if money is not _ABSENT.value else genai_money)
+    cost = amount(money)
+    if cost is None:
+        cost = amount(genai_money)
     hit = cache_hit.flag is True
     if hit and cost is None:
         cost = 0.0  # nothing was asked of the provider

@@ -192,11 +192,11 @@ def _add(  # noqa: C901 - see below
         if (status := span.status) is not None and status.code in FAILED:
             cell[_ERRORS] += 1
         cost = money.value.number
-        if cost is None:
-            cost = money.value.whole
+        if cost is None or not -MOST_MONEY < cost < MOST_MONEY:
+            cost = amount(money.value)
             if cost is None:
                 cost = amount(genai_money.value)
-        if cost is not None and -MOST_MONEY < cost < MOST_MONEY:
+        if cost is not None:
             cell[_PRICED] += 1
             cell[_MONEY] += round(cost * 1e9)
         elif cache_hit.value.flag is True:

@@ -55,7 +55,7 @@ _GZIP: Final = 31  # zlib's number for "expect a gzip header"
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A line, or the rest of a file, that could not be read."""
+    """A line, the rest of a file, or a folder that could not be read."""
 
     path: Path
     offset: int
@@ -100,11 +100,12 @@ class File:
 
     def may_reach(self, time_ns: int) -> bool:
         """Whether the file may hold records from behind a time."""
-        return (
-            self.name is None
-            or self.changed_ns > time_ns
-            or self.name.began_ns + 2 * _DAY > time_ns
-        )
+        if self.name is None or self.changed_ns > time_ns:
+            return True
+        try:
+            return self.name.began_ns + 2 * _DAY > time_ns
+        except ValueError:
+            return True  # somebody's file has a name like a segment's, with a date that is none
 
 
 class Reader:
@@ -135,7 +136,7 @@ class Reader:
         """
         if signal not in SIGNALS:
             raise WrongValue(f"signal {signal!r}: choose one of {', '.join(SIGNALS)}")
-        found = [file for path in self.paths for file in _files(path, signal)]
+        found = [file for path in self.paths for file in _files(path, signal, self.skips)]
         if after is not None:
             found = [file for file in found if file.may_reach(after)]
         return sorted(set(found), key=lambda file: file.order)
@@ -161,10 +162,10 @@ def _path(one: object) -> Path:
     return Path(os.path.realpath(Path(text).expanduser()))
 
 
-def _files(path: Path, signal: str) -> Iterator[File]:
+def _files(path: Path, signal: str, skips: Skips) -> Iterator[File]:
     if path.is_dir():
         home = folder(path, signal)
-        yield from _walk(home if home.parent.is_dir() else path, signal)
+        yield from _walk(home if home.parent.is_dir() else path, signal, skips)
         return
     try:
         found = path.stat()
@@ -173,14 +174,18 @@ def _files(path: Path, signal: str) -> Iterator[File]:
         return  # not there yet, or gone
 
 
-def _walk(top: Path, signal: str) -> Iterator[File]:
+def _walk(top: Path, signal: str, skips: Skips) -> Iterator[File]:
     others = {name for name in SIGNALS if name != signal}
     waiting = [top]
     while waiting:
+        path = waiting.pop()
         try:
-            entries = list(os.scandir(waiting.pop()))
+            entries = list(os.scandir(path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # not there yet, or removed since it was listed
         except OSError:
-            continue  # removed or closed to us since it was listed
+            skips.add(path, 0, "unreadable")
+            continue
         for entry in entries:
             if _is_folder(entry):
                 # A copy of a home's log keeps its folders: those of other signals are not ours.

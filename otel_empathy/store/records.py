@@ -5,18 +5,22 @@ The whole of a record, for questions about single ones; `calls` has the quick fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from msgspec import Struct
 
 from otel_empathy.core import semconv
 from otel_empathy.store import wire
-from otel_empathy.store.calls import FAILED
+from otel_empathy.store.calls import FAILED, MOST_MONEY
 from otel_empathy.store.reader import Follow, Scan
 from otel_empathy.store.window import rfc3339
 
-__all__ = ["DECODERS", "Event", "Moment", "Point", "Span", "events", "points", "spans"]
+__all__ = [
+    "DECODERS", "Event", "Moment", "Point", "Span", "cost", "count", "currency", "events", "points",
+    "spans",
+]  # fmt: skip
 
 _KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _SEVERITY: Final = "SEVERITY_NUMBER_"
@@ -164,6 +168,34 @@ def points(source: Scan | Follow, lines: Iterable[bytes]) -> Iterator[Point]:
 DECODERS: Final[
     dict[str, Callable[[Scan | Follow, Iterable[bytes]], Iterator[Span | Event | Point]]]
 ] = {"traces": spans, "metrics": points, "logs": events}
+
+
+def count(value: object) -> int | None:
+    """A count as an attribute carries it; None where it is none that can be."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def cost(attributes: Mapping[str, Any]) -> Decimal | None:
+    """What a call cost, by its attributes; None where they do not say."""
+    for key in (semconv.COST_AMOUNT, semconv.GENAI_COST_AMOUNT):
+        amount = attributes.get(key)
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            continue
+        if -MOST_MONEY < amount < MOST_MONEY:
+            return Decimal(str(amount))
+    if attributes.get(semconv.CALL_CACHE_HIT) is True:
+        return Decimal(0)  # nothing was asked of the provider
+    return None
+
+
+def currency(attributes: Mapping[str, Any]) -> str | None:
+    """What a call was paid in, by its attributes."""
+    found = (attributes.get(key) for key in (semconv.COST_CURRENCY, semconv.GENAI_COST_CURRENCY))
+    return next((text for text in found if text and isinstance(text, str)), None)
 
 
 def _span(one: wire.Span, resource: dict[str, Any], scope: str | None) -> Span:

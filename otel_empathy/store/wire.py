@@ -7,20 +7,26 @@ same as absent, unknown fields are ignored. What the records mean is for `record
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from otel_empathy.store.reader import Follow, Scan
 
 __all__ = [
     "FAULTS", "AnyValue", "Attribute", "Line", "LogRecord", "LogsLine", "Metric", "MetricsLine",
-    "Resource", "Scope", "Span", "SpanEvent", "Status", "TracesLine", "attributes", "decoded",
-    "decoder", "python",
+    "Resource", "Scope", "Span", "SpanEvent", "Status", "Time", "TracesLine", "Whole",
+    "attributes", "decoded", "decoder", "python",
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+# Numbers that OTLP can carry. Without these bounds a file could hold one that is too large to be
+# divided or printed.
+_MOST: Final = (1 << 63) - 1
+Time = Annotated[int, Meta(ge=0, le=_MOST)]
+Whole = Annotated[int, Meta(ge=-_MOST - 1, le=_MOST)]
 
 FAULTS: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
@@ -30,7 +36,7 @@ class AnyValue(Struct, frozen=True, gc=False):
 
     text: str | None = field(default=None, name="stringValue")
     flag: bool | None = field(default=None, name="boolValue")
-    whole: int | None = field(default=None, name="intValue")
+    whole: Whole | None = field(default=None, name="intValue")
     number: float | None = field(default=None, name="doubleValue")
     array: ArrayValue | None = field(default=None, name="arrayValue")
     map: KeyValues | None = field(default=None, name="kvlistValue")
@@ -79,7 +85,7 @@ class Status(Struct, frozen=True, gc=False):
 class SpanEvent(Struct, frozen=True, gc=False):
     """Something that happened during a span."""
 
-    time: int | None = field(default=0, name="timeUnixNano")
+    time: Time | None = field(default=0, name="timeUnixNano")
     name: str | None = None
     attributes: list[Attribute] | None = None
 
@@ -92,8 +98,8 @@ class Span(Struct, frozen=True, gc=False):
     parent_id: str | None = field(default=None, name="parentSpanId")
     name: str | None = None
     kind: int | str | None = 0
-    start: int | None = field(default=0, name="startTimeUnixNano")
-    end: int | None = field(default=0, name="endTimeUnixNano")
+    start: Time | None = field(default=0, name="startTimeUnixNano")
+    end: Time | None = field(default=0, name="endTimeUnixNano")
     attributes: list[Attribute] | None = None
     events: list[SpanEvent] | None = None
     status: Status | None = None
@@ -102,8 +108,8 @@ class Span(Struct, frozen=True, gc=False):
 class LogRecord(Struct, frozen=True, gc=False):
     """One log record; an event when it has a name."""
 
-    time: int | None = field(default=0, name="timeUnixNano")
-    observed: int | None = field(default=0, name="observedTimeUnixNano")
+    time: Time | None = field(default=0, name="timeUnixNano")
+    observed: Time | None = field(default=0, name="observedTimeUnixNano")
     severity: int | str | None = field(default=0, name="severityNumber")
     severity_text: str | None = field(default=None, name="severityText")
     name: str | None = field(default=None, name="eventName")
@@ -116,11 +122,11 @@ class LogRecord(Struct, frozen=True, gc=False):
 class DataPoint(Struct, frozen=True, gc=False):
     """One point of a metric: a number, or the sums of a histogram or summary."""
 
-    time: int | None = field(default=0, name="timeUnixNano")
+    time: Time | None = field(default=0, name="timeUnixNano")
     attributes: list[Attribute] | None = None
-    whole: int | None = field(default=None, name="asInt")
+    whole: Whole | None = field(default=None, name="asInt")
     number: float | None = field(default=None, name="asDouble")
-    count: int | None = None
+    count: Whole | None = None
     sum: float | None = None
 
 

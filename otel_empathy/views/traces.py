@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from otel_empathy.core import semconv
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.store import records, wire
-from otel_empathy.store.calls import FAILED, MOST_MONEY, OPERATIONS, Seen
+from otel_empathy.store.calls import FAILED, OPERATIONS, Seen
 from otel_empathy.store.reader import Progress, Reader
 from otel_empathy.store.records import Span
 from otel_empathy.store.window import Window, rfc3339
@@ -23,6 +23,7 @@ __all__ = ["AmbiguousTrace", "Filter", "Node", "Trace", "TraceSummary", "find", 
 
 _MOST_TRACES: Final = 50_000
 _MOST_NAMES: Final = 20
+_SHOWN: Final = 5
 _ID: Final = 32
 _HEX: Final = frozenset("0123456789abcdef")
 _ZERO: Final = Decimal(0)
@@ -40,8 +41,11 @@ class AmbiguousTrace(WrongValue):
     """The beginning of an id fits more than one trace; `candidates` are some of them."""
 
     def __init__(self, prefix: str, candidates: list[str]) -> None:
-        named = ", ".join(candidates)
-        super().__init__(f"trace {prefix!r} is the beginning of several: {named}; give more of it")
+        named = ", ".join(candidates[:_SHOWN])
+        more = ", …" if len(candidates) > _SHOWN else ""
+        super().__init__(
+            f"trace {prefix!r} is the beginning of several: {named}{more}; give more of it"
+        )
         self.candidates = candidates
 
 
@@ -291,14 +295,10 @@ class _Numbers:
 
     @classmethod
     def of(cls, attributes: dict[str, Any]) -> _Numbers:
-        amount = attributes.get(semconv.COST_AMOUNT, attributes.get(semconv.GENAI_COST_AMOUNT))
-        known = isinstance(amount, (int, float)) and -MOST_MONEY < amount < MOST_MONEY
-        if not known and attributes.get(semconv.CALL_CACHE_HIT) is True:
-            amount, known = 0, True  # nothing was asked of the provider
         return cls(
-            input=_count(attributes.get(semconv.USAGE_INPUT)),
-            output=_count(attributes.get(semconv.USAGE_OUTPUT)),
-            cost=Decimal(str(amount)) if known else None,
+            input=records.count(attributes.get(semconv.USAGE_INPUT)),
+            output=records.count(attributes.get(semconv.USAGE_OUTPUT)),
+            cost=records.cost(attributes),
         )
 
 
@@ -493,12 +493,6 @@ def _stands_in(text: str, span: wire.Span) -> bool:
         one.value is not None and one.value.text is not None and text in one.value.text.casefold()
         for one in span.attributes or ()
     )
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _money(cost: Decimal | None) -> float | None:

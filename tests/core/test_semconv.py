@@ -60,7 +60,7 @@ def test_standard_names_are_those_of_the_conventions_while_these_know_them() -> 
         "gen_ai.client.operation.exception", "gen_ai.evaluation.result",
         "gen_ai.output.messages", "gen_ai.prompt.variable.", "gen_ai.prompt.version",
         "gen_ai.request.previous_response.id", "gen_ai.request.reasoning.level",
-        "gen_ai.request.stream", "gen_ai.response.time_to_first_chunk", "gen_ai.token.modality",
+        "gen_ai.request.stream", "gen_ai.retrieval.top_k", "gen_ai.response.time_to_first_chunk", "gen_ai.token.modality",
         "gen_ai.usage.audio.input_tokens", "gen_ai.usage.audio.output_tokens",
         "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.image.input_tokens",
         "gen_ai.usage.image.output_tokens", "gen_ai.usage.reasoning.output_tokens",

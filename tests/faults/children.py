@@ -67,11 +67,14 @@ def acked(rt: wiring.Runtime) -> int:
     return rt.log.counts["traces"].acked
 
 
+_TRACER = trace.get_tracer("fault")
+
+
 def span(name: str, size: int = 200) -> None:
     """One span whose line is about as long as asked."""
     value = "x" * min(size, 8000)
     attributes = {f"k{n}": value for n in range(max(1, size // 8000))}
-    trace.get_tracer("fault").start_span(name, attributes=attributes).end()
+    _TRACER.start_span(name, attributes=attributes).end()
 
 
 def spans(who: str, count: int, first: int = 0, size: int = 200) -> None:
@@ -279,9 +282,7 @@ def full_disk(home: str, endpoints: Mapping[str, str], mount: str, buffer_bytes:
         span(f"a-{number}")
         longest = max(longest, time.thread_time() - before)
     until(lambda: rt.log is not None and rt.log.trouble is not None)
-    whole = all(
-        s.path.read_bytes().endswith(b"\n") for s in segments.listed(Path(home), "traces")
-    )
+    whole = all(s.path.read_bytes().endswith(b"\n") for s in segments.listed(Path(home), "traces"))
     tell_ledger(rt)
     say(waiting=rt.ledger().waiting, trouble=getattr(rt.log, "trouble", None), whole=whole)
     filler.unlink()
@@ -295,14 +296,15 @@ def full_disk(home: str, endpoints: Mapping[str, str], mount: str, buffer_bytes:
 
 @program
 def read_only(home: str, mount: str) -> None:
-    """Writes while its disk becomes read-only and writable again."""
+    """Writes while its place is taken by a read-only disk for a while."""
     mounted(mount, "8m")
     rt = begin(home)
     spans("a", 50)
-    subprocess.run(["mount", "-o", "remount,ro", mount], check=True, capture_output=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", mount], check=True)
+    time.sleep(0.6)  # the log looks every half second whether its file is still there
     spans("a", 50, 50)
     say(trouble=getattr(rt.log, "trouble", None), waiting=rt.ledger().waiting)
-    subprocess.run(["mount", "-o", "remount,rw", mount], check=True)
+    subprocess.run(["umount", mount], check=True)
     back = until(lambda: rt.ledger().waiting == 0, 10)
     spans("a", 50, 100)
     rt.shutdown(5)
@@ -362,14 +364,17 @@ def removed(home: str, what: str) -> None:
 
 @program
 def nobody(home: str) -> None:
-    """Runs as a user who may not write where its home should be."""
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+    """May not write where its home should be."""
     rt = begin(home)
     spans("a", 20)
     tell_ledger(rt)
     say(waiting=rt.ledger().waiting, degraded=bool(rt.degraded))
+    hear()
+    spans("b", 20)
+    back = until(lambda: rt.ledger().waiting == 0, 10)
+    rt.shutdown(5)
+    tell_ledger(rt)
+    say(back=back)
 
 
 @program
@@ -404,9 +409,11 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
         pass
 
     chance = random.Random(7)
+    armed = False
 
     def ring(*_: object) -> None:
-        raise Alarm
+        if armed:
+            raise Alarm
 
     rt = begin(home, endpoints)
     signal.signal(signal.SIGALRM, ring)
@@ -416,6 +423,7 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
     number = 0
     while time.monotonic() < end:
         try:
+            armed = True
             signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002), 0.01)
             while True:
                 number += 1
@@ -423,6 +431,7 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
                 span(name)
                 finished.append(name)
         except Alarm:
+            armed = False
             rung += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
     flushed = rt.flush(10)
@@ -476,9 +485,7 @@ def reentrant(home: str, seconds: float, endpoints: Mapping[str, str], *, log: b
 
 # -- forks and other processes --------------------------------------------------------------------
 @program
-def forks(
-    home: str, count: int, threads: int, endpoints: Mapping[str, str] | None = None
-) -> None:
+def forks(home: str, count: int, threads: int, endpoints: Mapping[str, str] | None = None) -> None:
     """Forks many times while threads emit spans and metrics and hold every lock there is."""
     rt = begin(home, endpoints, metric_interval=50)
     meter = metrics.get_meter("fault")

@@ -16,8 +16,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,7 +28,18 @@ from otel_empathy.pipeline.chunk import SIGNALS, parse
 from otel_empathy.pipeline.cursor import all_cursors
 from otel_empathy.pipeline.ledger import Balance, recompute
 
-__all__ = ["Child", "balance", "children", "missing", "names", "root_only", "unshipped"]
+__all__ = [
+    "Child",
+    "agrees",
+    "balance",
+    "children",
+    "lines",
+    "missing",
+    "names",
+    "root_only",
+    "unshipped",
+    "until",
+]
 
 _PROGRAMS = Path(__file__).with_name("children.py")
 
@@ -88,6 +100,16 @@ class Child:
         """Send it a signal."""
         os.kill(self.pid, number)
 
+    @staticmethod
+    def stop(pid: int) -> None:
+        """Let a process stand still."""
+        os.kill(pid, signal.SIGSTOP)
+
+    @staticmethod
+    def go_on(pid: int) -> None:
+        """Let it go on."""
+        os.kill(pid, signal.SIGCONT)
+
     def end(self, timeout: float = 30.0) -> int:
         """Wait for its end, take in all that it still said, and give its exit status."""
         assert self.process.stdin is not None
@@ -130,12 +152,10 @@ class Child:
 
 
 @contextlib.contextmanager
-def children(count: int, program: str, **arguments: Any) -> Iterator[list[Child]]:
+def children(number: int, program: str, /, **arguments: Any) -> Iterator[list[Child]]:
     """Several children of one program, each with its own `who`."""
     with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(Child(program, who=f"c{n}", **arguments)) for n in range(count)
-        ]
+        yield [stack.enter_context(Child(program, who=f"c{n}", **arguments)) for n in range(number)]
 
 
 def lines(home: Path, signal_name: str = "traces") -> Iterator[bytes]:
@@ -182,15 +202,34 @@ def unshipped(home: Path, backend: str) -> int:
     return total
 
 
-def balance(home: Path) -> Balance:
+def agrees(told: Mapping[str, Any]) -> None:
+    """The equations of the ledger that a living process told."""
+    dropped = sum(told["dropped"].values())
+    assert told["handed"] == told["offered"] == told["acked"] + dropped + told["waiting"], told
+    for name, row in told["backends"].items():
+        assert row["acked"] == row["shipped"] + row["pending"] + sum(row["dropped"].values()), name
+        assert row["pending"] >= 0, (name, row)
+
+
+def balance(home: Path, *, alive: bool = False) -> Balance:
     """The ledger of a home, after checking that its equations hold against the files."""
     found = recompute(home, all_cursors(home))
     assert found.offered == found.acked.total() + found.dropped.total() + found.waiting
+    if alive:
+        return found
     assert found.waiting == 0, "nobody lives, so nothing can wait"
     for name, row in found.backends.items():
         assert row.acked == row.shipped + row.pending + row.dropped.total()
         assert row.pending == unshipped(home, name), f"{name}: {row.as_dict()}"
     return found
+
+
+def until(true: Callable[[], object], seconds: float = 15.0) -> None:
+    """Wait until something is the case."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        threading.Event().wait(0.02)
 
 
 def root_only() -> bool:
@@ -203,8 +242,3 @@ def root_only() -> bool:
         capture_output=True,
     )
     return done.returncode == 0
-
-
-def kill(child: Child) -> None:
-    """End a child as the kernel does when memory is short."""
-    child.signal(signal.SIGKILL)

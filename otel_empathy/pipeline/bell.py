@@ -1,0 +1,43 @@
+"""A bell that one thread waits for and others ring.
+
+`threading.Event` takes a lock inside, and leaves it locked for ever when a signal handler raises at
+the wrong moment, as Ctrl-C does, or waits for itself when one sets it in the middle of setting it.
+The queue below is made for both.
+"""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+
+__all__ = ["Bell"]
+
+
+class Bell:
+    """Rung by many, waited for by one; the wait silences it."""
+
+    __slots__ = ("_rings",)
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake who waits, or who waits next."""
+        if self._rings.empty():
+            self._rings.put(None)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for a ring and silence it; False when none came in time."""
+        try:
+            self._rings.get(timeout=timeout)
+        except Empty:
+            return False
+        self.silence()
+        return True
+
+    def silence(self) -> None:
+        """Forget rings that nobody waited for."""
+        while not self._rings.empty():
+            try:
+                self._rings.get_nowait()
+            except Empty:
+                return
