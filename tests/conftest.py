@@ -50,12 +50,22 @@ def _missing_tool(request: pytest.FixtureRequest) -> None:
     pytest.fail(f"missing: {', '.join(names)}; bring it with `make tools`")
 
 
+# What a terminal, a colour setting or a proxy of the person at the keyboard would change.
+_PERSONAL = frozenset({
+    "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+})  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def _no_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test sees no telemetry configuration but its own."""
+    """A test sees no telemetry configuration but its own, and everywhere the same terminal."""
     for name in list(os.environ):
-        if name.startswith(("OTEL_", "EMPATHY_")) and name != "OTEL_EMPATHY_TOOLS_REQUIRED":
+        if name == "OTEL_EMPATHY_TOOLS_REQUIRED":
+            continue
+        if name.startswith(("OTEL_", "EMPATHY_")) or name.upper() in _PERSONAL:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("TERM", "xterm")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ def attributes(values: Mapping[str, str | int | float | bool]) -> list[dict[str,
     return [{"key": key, "value": _value(value)} for key, value in values.items()]
 
 
-def _value(value: str | float | bool) -> dict[str, Any]:  # noqa: FBT001  # an attribute's value
+def _value(value: str | float | bool) -> dict[str, Any]:  # an attribute's value
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):

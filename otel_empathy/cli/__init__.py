@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -87,6 +89,16 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    with ExitStack() as stack:
+        # A stream that was closed (`2>&-`) is None; what would go there goes nowhere.
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:
+                setattr(sys, name, stack.enter_context(Path(os.devnull).open("w")))
+                stack.callback(setattr, sys, name, None)
+        return _run(args)
+
+
+def _run(args: list[str] | None) -> int:
     try:
         # Not through click's own `main`, which answers a broken pipe with exit code 1.
         given = sys.argv[1:] if args is None else list(args)
@@ -112,13 +124,20 @@ def main(args: list[str] | None = None) -> int:
         _complain(str(error))
         return UNAVAILABLE if isinstance(error, Unavailable) else USAGE
     except OSError as error:
-        where = error.filename or "the log"
-        _complain(f"{where}: {error.strerror or error}. `otel-empathy doctor` examines the log.")
+        if error.filename is None:
+            _complain(f"{error.strerror or error}.")  # what we print could not be written
+        else:
+            text = f"{error.filename}: {error.strerror}. `otel-empathy doctor` examines the log."
+            _complain(text)
         return UNAVAILABLE
     return OK
 
 
 def _complain(message: str, error: click.ClickException | None = None) -> None:
+    from otel_empathy.cli.screen import clean
+
+    # The context that knows about NO_COLOR is gone by now.
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        click.echo(error.ctx.get_usage(), err=True)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+        click.echo(error.ctx.get_usage(), err=True, color=colour())
+    sign = click.style("error:", fg="red", bold=True)
+    click.echo(f"{sign} {clean(message)}", err=True, color=colour())

@@ -25,8 +25,8 @@ __all__ = ["command"]
 def command(ctx: click.Context, *, mend: bool, home: Path | None, as_json: bool | None) -> None:
     """Examine the installation and the log, and say how to mend them.
 
-    Looks at Python, packages, settings, the home, segments, cursors and the backends that the
-    environment names. Exits with 1 when something should be mended.
+    Looks at Python, packages, settings, the home, segments, every line, cursors and the backends
+    that the environment names. Exits with 1 when something should be mended.
     """
     from otel_empathy.cli.examination import examine
 
@@ -34,7 +34,8 @@ def command(ctx: click.Context, *, mend: bool, home: Path | None, as_json: bool 
     settings, complaints = settings_of(home)
     if mend:
         _repair(screen, settings.home)
-    checks = list(examine(settings, complaints))
+    with screen.progress("reading the log") as progress:
+        checks = list(examine(settings, complaints, progress=progress))
     if screen.people:
         screen.print()
         screen.checks(checks)

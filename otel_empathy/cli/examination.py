@@ -22,6 +22,7 @@ from otel_empathy.cli.home_examination import examine_home
 
 if TYPE_CHECKING:
     from otel_empathy.core.settings import Settings
+    from otel_empathy.store.reader import Progress
 
 __all__ = ["examine", "examine_settings"]
 
@@ -42,7 +43,11 @@ _PREFIX = "OTEL_EMPATHY_"
 
 
 def examine(
-    settings: Settings, complaints: list[str], *, proc_root: Path = Path("/proc")
+    settings: Settings,
+    complaints: list[str],
+    *,
+    proc_root: Path = Path("/proc"),
+    progress: Progress | None = None,
 ) -> Iterator[Check]:
     """Every check, in the order in which a person would ask.
 
@@ -50,11 +55,18 @@ def examine(
         settings: What applies here.
         complaints: What is wrong with the environment.
         proc_root: Where to read the mounts from.
+        progress: Called with (bytes done, bytes in all) while the log is read.
     """
     yield _python()
     yield from _packages()
     yield from examine_settings(settings, complaints)
-    yield from examine_home(settings.home, unsafe=settings.unsafe_home, proc_root=proc_root)
+    yield from examine_home(
+        settings.home,
+        secret=settings.secret_file or settings.home / "secret",
+        unsafe=settings.unsafe_home,
+        proc_root=proc_root,
+        progress=progress,
+    )
     yield from _backends(settings)
     yield _capture(settings)
 
@@ -93,11 +105,19 @@ def _version(package: str) -> str | None:
 
 def examine_settings(settings: Settings, complaints: list[str]) -> Iterator[Check]:
     """What is wrong with the settings; nothing when all is well."""
+    from otel_empathy.core.errors import SettingError
+    from otel_empathy.core.prices import Prices
+
     for complaint in complaints:
         yield Check("settings", "finding", complaint, "correct or unset the variable")
     for variable, meant in _unknown_variables(settings):
         fix = f"did you mean {meant}?" if meant else "unset it; `config` lists what there is"
         yield Check("settings", "finding", f"{variable} is no setting", fix)
+    try:
+        Prices.bundled(settings.prices)
+    except SettingError as error:
+        fix = "correct the file, or unset OTEL_EMPATHY_PRICES"
+        yield Check("settings", "finding", f"prices: {error}", fix)
     if settings.sdk_disabled:
         yield Check(
             "settings",

@@ -73,8 +73,10 @@ def write(
         Unavailable: It cannot be written.
     """
     streamed = output == outfile.STDOUT
-    with opened(screen, home, bar=not streamed) as store, outfile.opened(output) as file:
-        written = store.export(file, form, signal=signal, **window.question)
+    with opened(screen, home, bar=not streamed) as store:
+        log = store.reader.paths[0] / "otlp"
+        with outfile.opened(output, log=log) as file:
+            written = store.export(file, form, signal=signal, **window.question)
     what = "lines" if form == "otlp" else "calls"
     where = "stdout" if streamed else output
     screen.note(f"{count(written)} {what} of {window.text} to {where}")

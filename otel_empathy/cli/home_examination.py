@@ -1,4 +1,4 @@
-"""What `doctor` looks at in a home: its rights, its disk, its segments and its cursors.
+"""What `doctor` looks at in a home: its rights, its disk, its segments, their lines, its cursors.
 
 Looks and touches nothing.
 """
@@ -17,6 +17,7 @@ from otel_empathy.cli.numbers import size
 
 if TYPE_CHECKING:
     from otel_empathy.pipeline.segments import Segment
+    from otel_empathy.store.reader import Progress, Skip
 
 __all__ = ["examine_home"]
 
@@ -25,13 +26,17 @@ _LITTLE_ROOM = 64 << 20  # bytes; as much as waits in memory while the disk is f
 _ELSEWHERE = "set OTEL_EMPATHY_HOME to a folder of yours"
 
 
-def examine_home(home: Path, *, unsafe: bool, proc_root: Path) -> Iterator[Check]:
+def examine_home(
+    home: Path, *, secret: Path, unsafe: bool, proc_root: Path, progress: Progress | None
+) -> Iterator[Check]:
     """Every check of a home.
 
     Args:
         home: The home; it need not exist yet.
+        secret: The file with the secret; it need not exist either.
         unsafe: Whether a home that others may write to is accepted.
         proc_root: Where to read the mounts from.
+        progress: Called with (bytes done, bytes in all) while lines are looked at.
     """
     try:
         home.stat()
@@ -48,8 +53,15 @@ def examine_home(home: Path, *, unsafe: bool, proc_root: Path) -> Iterator[Check
     yield from problems
     if not problems:
         yield Check("home", "ok", f"{home}, yours alone, {size(_room(home))} free")
-    yield from _files(home)
+    if not os.access(home, os.R_OK | os.X_OK):
+        return
+    closed = list(_closed_folders(home))
+    yield from closed
+    if closed:
+        return
+    yield from _files(home, secret)
     yield _segments(home)
+    yield from _lines(home, progress)
     yield _cursors(home)
 
 
@@ -87,7 +99,14 @@ def _home_problems(home: Path, *, unsafe: bool, proc_root: Path) -> Iterator[Che
             f"{home} is open to other users (mode {mode:04o})",
             f"chmod 700 {home}",
         )
-    if not os.access(home, os.W_OK | os.X_OK):
+    if not os.access(home, os.R_OK | os.X_OK):
+        yield Check(
+            "home",
+            "finding",
+            f"{home} cannot be read: nobody knows what is in the log",
+            _ELSEWHERE,
+        )
+    elif not os.access(home, os.W_OK):
         yield Check(
             "home",
             "finding",
@@ -135,10 +154,29 @@ def _file_system(path: Path, proc_root: Path) -> str:
     return kind
 
 
-def _files(home: Path) -> Iterator[Check]:
+def _closed_folders(home: Path) -> Iterator[Check]:
+    """Folders of the log that cannot be used; nothing when all is well."""
+    from otel_empathy.pipeline.chunk import SIGNALS
+    from otel_empathy.pipeline.segments import folder
+
+    for path in (home / "otlp", *(folder(home, signal) for signal in SIGNALS)):
+        if not path.exists():
+            continue
+        if not path.is_dir():
+            text = f"{path} is no folder: nothing can be recorded"
+            yield Check("home", "finding", text, "move it away")
+            return
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            text = f"{path} cannot be read or written: what is in it is not counted anywhere"
+            yield Check("home", "finding", text, f"chmod -R u+rwX {home}")
+            return
+
+
+def _files(home: Path, secret: Path) -> Iterator[Check]:
     """What is wrong with the files of the log; nothing when all is well."""
     links, open_ = [], []
-    for path in [*(home / "otlp").rglob("*"), home / "secret"]:
+    log = home / "otlp"
+    for path in [log, *log.rglob("*"), secret]:
         try:
             mode = path.lstat().st_mode
         except OSError:
@@ -186,6 +224,47 @@ def _is_torn(segment: Segment) -> bool:
             return file.read(1) != b"\n"
     except OSError:
         return False  # it was removed while we looked, which is normal
+
+
+def _lines(home: Path, progress: Progress | None) -> Iterator[Check]:
+    """Whether every line of the log can be read; torn tails are told with their segments."""
+    from otel_empathy.pipeline.segments import Name
+    from otel_empathy.store import wire
+    from otel_empathy.store.reader import Reader
+
+    reader = Reader(home)
+    whole = 0
+    for signal, kind in wire.LINES.items():
+        scan = reader.scan(signal, progress=progress)
+        whole += sum(1 for _ in wire.decoded(scan, scan, wire.decoder(kind)))
+    skips = [
+        s for s in reader.skips.places if s.reason != "torn" or Name.parse(s.path.name) is None
+    ]
+    closed = [skip for skip in skips if skip.reason == "unreadable"]
+    broken = [skip for skip in skips if skip.reason != "unreadable"]
+    if closed:
+        text = f"{len(closed)} files cannot be read, the first is {closed[0].path}"
+        yield Check("lines", "finding", text, f"chmod -R u+rwX {home}")
+    if broken:
+        yield Check(
+            "lines",
+            "warning",
+            f"{_about(broken)} cannot be read, the first in {_place(broken[0])}; {whole:,} can",
+            "nothing: readers pass over what is no line, and all others count",
+        )
+    if not skips:
+        yield Check("lines", "ok", f"{whole:,}, each can be read")
+
+
+def _about(skips: list[Skip]) -> str:
+    from otel_empathy.store.reader import REMEMBERED_PLACES
+
+    more = " or more" if len(skips) >= REMEMBERED_PLACES else ""
+    return f"{len(skips):,}{more} line{'' if len(skips) == 1 else 's'}"
+
+
+def _place(skip: Skip) -> str:
+    return f"{skip.path} at byte {skip.offset} ({skip.reason})"
 
 
 def _cursors(home: Path) -> Check:

@@ -20,9 +20,11 @@ from otel_empathy.core.clock import SYSTEM
 if TYPE_CHECKING:
     from otel_empathy.core.settings import Settings
 
-__all__ = ["Question", "Window", "colour", "common", "settings_of", "window"]
+__all__ = ["Number", "Question", "Window", "colour", "common", "settings_of", "window"]
 
 Command = Callable[..., Any]
+
+_LONGEST = 100_000 * times.DAY  # seconds; longer than there are computers
 
 
 class Question(TypedDict):
@@ -63,12 +65,33 @@ class Window:
         )
 
 
+class Number(click.FloatRange):
+    """A number from 0 on that is neither infinite nor `nan`."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or the usage error."""
+        number = super().convert(value, param, ctx)
+        if not number < float("inf"):
+            self.fail(f"{value} is no number that can be counted to.", param, ctx)
+        return number
+
+
 def _length(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Seconds of `15m`."""
     try:
         return None if value is None else times.parse_length(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """A folder; the empty text of an unset variable must not mean the one that we are in."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty: name a folder, or leave it out.", ctx, param)
+    return None if value is None else Path(value)
 
 
 def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -89,7 +112,8 @@ def common(command: Command) -> Command:
     )
     home = click.option(
         "--home",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=False, readable=False),
+        callback=_folder,
         help="Folder of the log; by default the setting `home`.",
     )
     return as_json(home(command))
@@ -134,7 +158,7 @@ def window(*, days: float | None) -> Callable[[Command], Command]:
             click.option(
                 "--days",
                 "days_",
-                type=click.FloatRange(min=0),
+                type=Number(),
                 help=f"The last so many times 24 hours; default {shown}.",
             ),
         ):
@@ -170,6 +194,10 @@ def select(
         return Window(None, until, f"the whole log{ending}")
     if last is None:
         last = times.DAY * (days if days is not None else default or 0)
+    if last > _LONGEST:
+        raise click.UsageError(
+            f"the last {times.length(last)} are more than any log holds: give a shorter length."
+        )
     # A window that ends now holds what is there now, and nothing from clocks that are ahead.
     end = SYSTEM.time_ns() + 1 if until is None else until
     text = f"the last {times.length(last)}{ending}"

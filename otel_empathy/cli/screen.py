@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from math import isfinite, isnan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -57,8 +58,26 @@ def clean(text: object, *, limit: int = 0) -> str:
 
 def json_line(row: Mapping[str, Any]) -> str:
     """One record as one line; what a terminal would obey is escaped, so nothing is lost."""
-    text = json.dumps(row, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = _dumps(row)
+    except ValueError:
+        text = _dumps(_finite(row))
     return _ESCAPED.sub(_escape, text)
+
+
+def _dumps(row: Mapping[str, Any]) -> str:
+    return json.dumps(
+        row, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+
+
+def _finite(value: Any) -> Any:
+    """The value with the names that OTLP-JSON has for numbers that JSON cannot write."""
+    if isinstance(value, float) and not isfinite(value):
+        return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -87,7 +106,7 @@ class Column:
         title: Its heading.
         right: Whether numbers stand right-aligned in it.
         style: How its cells look.
-        grow: Whether it is cut when the terminal is narrow; the others never are.
+        grow: Whether it is cut when the terminal is narrow; the others are not.
     """
 
     title: str
@@ -187,8 +206,12 @@ class Screen:
             max(map(cell_len, [column.title, *(str(row[place]) for row in cells)]))
             for place, column in enumerate(columns)
         ]
-        # A growing column gives way when the terminal is narrow; the others never do.
-        missing = indent + sum(widths) + len(_GAP) * (len(widths) - 1) - self.width
+        growing = [place for place, column in enumerate(columns) if column.grow]
+        for place in growing:
+            widths[place] = min(widths[place], self.width)
+        taken = indent + sum(widths) + len(_GAP) * (len(widths) - 1)
+        if growing:
+            _give_way(widths, growing, taken - self.width)
         table = Table(
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
@@ -197,14 +220,13 @@ class Screen:
             show_edge=False,
         )
         for column, width in zip(columns, widths, strict=True):
-            cut = max(missing, 0) if column.grow else 0
             table.add_column(
                 column.title,
                 justify="right" if column.right else "left",
                 style=column.style,
                 no_wrap=True,
                 overflow="ellipsis",
-                width=max(min(width, _NARROWEST), width - cut),
+                width=width,
             )
         for row in cells:
             table.add_row(*row)
@@ -248,3 +270,12 @@ class Screen:
             yield bar
         finally:
             bar.stop()
+
+
+def _give_way(widths: list[int], growing: Sequence[int], missing: int) -> None:
+    """Take the missing columns from the widest of the growing ones, as far as they can give."""
+    for _ in range(missing):
+        widest = max(growing, key=lambda place: widths[place])
+        if widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1

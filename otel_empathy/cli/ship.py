@@ -11,7 +11,7 @@ import click
 from otel_empathy.cli.backends import STATES, dropped
 from otel_empathy.cli.errors import OK, UNAVAILABLE
 from otel_empathy.cli.numbers import count
-from otel_empathy.cli.options import common, settings_of
+from otel_empathy.cli.options import Number, common, settings_of
 from otel_empathy.cli.screen import Column, Screen, clean
 from otel_empathy.core.clock import SYSTEM
 
@@ -38,7 +38,7 @@ __all__ = ["command"]
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Number(),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

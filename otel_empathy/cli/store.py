@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from otel_empathy.cli.options import settings_of
 from otel_empathy.cli.screen import Screen
+from otel_empathy.core.errors import Unavailable
 
 if TYPE_CHECKING:
     from otel_empathy.views.store import Store
@@ -29,6 +30,8 @@ def opened(screen: Screen, home: Path | None, *, bar: bool = True) -> Iterator[S
     from otel_empathy.views.store import open_store
 
     settings, complaints = settings_of(home)
+    if settings.home.exists() and not (settings.home.is_dir() or settings.home.is_file()):
+        raise Unavailable(f"{settings.home} is neither a folder nor a file: choose another --home.")
     for complaint in complaints:
         screen.note(f"warning: {complaint}")
     with screen.progress("reading the log") as progress:
@@ -38,11 +41,22 @@ def opened(screen: Screen, home: Path | None, *, bar: bool = True) -> Iterator[S
             progress=progress if bar else None,
         )
         yield store
-    skipped = store.skipped.total()
-    if skipped:
-        first = store.skips[0]
-        lines = "1 line" if skipped == 1 else f"{skipped:,} lines"
-        screen.note(
-            f"{lines} could not be read, the first in {first.path} at byte {first.offset}"
-            f" ({first.reason}): `otel-empathy doctor` examines the log"
-        )
+    if not settings.home.exists():
+        screen.note(f"there is no {settings.home} yet; `otel-empathy demo` makes a log to look at")
+    if store.skips:
+        screen.note(_skipped(store))
+
+
+def _skipped(store: Store) -> str:
+    closed = store.skipped["unreadable"]
+    broken = store.skipped.total() - closed
+    parts = [
+        f"{number:,} {thing}{'' if number == 1 else 's'}"
+        for number, thing in ((broken, "line"), (closed, "file"))
+        if number
+    ]
+    first = store.skips[0]
+    return (
+        f"{' and '.join(parts)} could not be read, the first in {first.path} at byte"
+        f" {first.offset} ({first.reason}): `otel-empathy doctor` examines the log"
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import select
+import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 import click
 
@@ -58,6 +61,9 @@ def command(
 
     Begins with the newest ones; with -f it goes on until Ctrl-C (exit code 130).
     """
+    if window.days is not None:
+        # It ends now, and now goes on: what is written while we begin must not fall out of it.
+        window = replace(window, until=None)
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
         # Following begins before the past is read, so that nothing falls between the two.
@@ -65,6 +71,8 @@ def command(
         past = _newest(store, signals, number, window, errors=errors)
     for record in past:
         _print(screen, record)
+    if not past and not follow:
+        screen.note(f"nothing in {window.text}; --days looks further back")
     known = {_identity(record) for record in past}
     for record in _added(following):
         if (not errors or _failed(record)) and _identity(record) not in known:
@@ -88,14 +96,26 @@ def _newest(
 
 
 def _added(following: Sequence[tuple[str, Follow]]) -> Iterator[Record]:
-    """What is written from now on, for ever; nothing when nobody follows."""
+    """What is written from now on, as long as somebody reads it; nothing when nobody follows."""
     from otel_empathy.store.records import DECODERS
 
     never = threading.Event()
     while following:
         found = [r for signal, lines in following for r in DECODERS[signal](lines, lines.look())]
         yield from sorted(found, key=moment)
+        if not _is_read(sys.stdout):
+            return
         never.wait(_POLL)
+
+
+def _is_read(stream: TextIO) -> bool:
+    """Whether the other end of a pipe (`| head -1`) is still there; True for all else."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return not any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):
+        return True  # no descriptor, or a system without poll: the next write will tell
 
 
 def _failed(record: Record) -> bool:

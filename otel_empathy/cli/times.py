@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-__all__ = ["DAY", "duration", "length", "local", "parse_length", "parse_moment", "rfc3339"]
+__all__ = ["DAY", "duration", "length", "local", "parse_length", "parse_moment"]
 
 DAY = 86400
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
@@ -58,17 +58,6 @@ def local(at_ns: int | None, *, date: bool = True) -> str:
     if not at_ns:
         return "-"
     return moment.strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
-
-
-def rfc3339(at_ns: int | None) -> str | None:
-    """A moment as RFC 3339 in UTC with microseconds."""
-    if not at_ns:
-        return None
-    try:
-        moment = datetime.fromtimestamp(at_ns // 1_000_000_000, tz=timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ns // 1000 % 1_000_000:06d}Z"
 
 
 def length(seconds: float) -> str:

@@ -12,7 +12,7 @@ from otel_empathy.cli.errors import Finding
 from otel_empathy.cli.export import write
 from otel_empathy.cli.noun import Noun
 from otel_empathy.cli.numbers import count, money, tokens
-from otel_empathy.cli.options import Window, common, window
+from otel_empathy.cli.options import Number, Window, common, window
 from otel_empathy.cli.outfile import STDOUT
 from otel_empathy.cli.screen import Column, Screen
 from otel_empathy.cli.store import opened
@@ -27,6 +27,7 @@ __all__ = ["command"]
 
 _ID = 8  # characters of an id that a list shows; any unambiguous beginning is accepted
 _WIDE = 110  # columns from which on a list has room for everything
+_NARROW = 76  # columns below which it has none for when a trace began
 
 
 @click.group("traces", cls=Noun, bare="list", given="show")
@@ -47,8 +48,8 @@ def command() -> None:
 @click.option("--run", help="With this run.")
 @click.option("--status", type=click.Choice(["ok", "error"]), help="Without or with errors.")
 @click.option("--text", help="With this text in a name or an attribute.")
-@click.option("--min-duration", type=click.FloatRange(min=0), metavar="SECONDS", help="As long.")
-@click.option("--min-cost", type=click.FloatRange(min=0), metavar="AMOUNT", help="As dear.")
+@click.option("--min-duration", type=Number(), metavar="SECONDS", help="As long.")
+@click.option("--min-cost", type=Number(), metavar="AMOUNT", help="As dear.")
 @window(days=None)
 @common
 def listing(
@@ -102,11 +103,11 @@ def export(*, output: str, window: Window, home: Path | None, as_json: bool | No
 
 
 def _draw_list(screen: Screen, found: Sequence[TraceSummary], *, when: str) -> None:
-    wide = screen.width >= _WIDE
+    wide, narrow = screen.width >= _WIDE, screen.width < _NARROW
     columns = [
         Column("trace", style="cyan"),
-        Column("started"),
-        *([Column("service")] if wide else []),
+        *([] if narrow else [Column("started")]),
+        *([Column("service", grow=True)] if wide else []),
         Column("name", style="bold", grow=True),
         Column("errors", right=True),
         *([Column("spans", right=True), Column("calls", right=True)] if wide else []),
@@ -115,19 +116,20 @@ def _draw_list(screen: Screen, found: Sequence[TraceSummary], *, when: str) -> N
         Column("time", right=True),
     ]
     screen.title("Traces", when)
-    screen.table(columns, [_row(trace, wide=wide) for trace in found])
+    screen.table(columns, [_row(trace, wide=wide, narrow=narrow) for trace in found])
     screen.print()
     screen.note(f"`otel-empathy traces {found[0].trace_id[:_ID]}` draws the newest")
 
 
-def _row(trace: TraceSummary, *, wide: bool) -> list[str | Text]:
+def _row(trace: TraceSummary, *, wide: bool, narrow: bool) -> list[str | Text]:
     from rich.text import Text
 
     used = trace.tokens_input + trace.tokens_output
     known = trace.calls > 0
+    began = local(trace.start) if wide else local(trace.start)[5:16]
     return [
         trace.trace_id[:_ID],
-        local(trace.start) if wide else local(trace.start)[5:16],
+        *([] if narrow else [began]),
         *([trace.service or "-"] if wide else []),
         trace.name,
         Text(f"✗ {trace.errors}", style="red") if trace.errors else "",

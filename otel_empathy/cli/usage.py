@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import click
 
 from otel_empathy.cli.numbers import UNKNOWN, count, money, percent, tokens
 from otel_empathy.cli.options import Window, common, window
-from otel_empathy.cli.screen import Column, Screen
+from otel_empathy.cli.screen import Column, Screen, clean
 from otel_empathy.cli.store import opened
 from otel_empathy.cli.times import duration
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["command", "draw"]
 
 _DAYS = 30.0
+_NAME = 40  # characters of a name in a list of several
+_GROUPS_SHOWN = 6
 _GROUPS = ("model", "tier", "workflow", "provider", "user")
 
 
@@ -40,19 +44,33 @@ _GROUPS = ("model", "tier", "workflow", "provider", "user")
     show_default=True,
     help="Baseline of the savings: mean cost of premium calls, or each call's own tokens.",
 )
+@click.option(
+    "--reference",
+    metavar="PROVIDER/MODEL",
+    help="Whose prices `repriced` takes; default the premium model that was called most.",
+)
 @window(days=_DAYS)
 @common
 def command(
-    *, by: By, method: Method, window: Window, home: Path | None, as_json: bool | None
+    *,
+    by: By,
+    method: Method,
+    reference: str | None,
+    window: Window,
+    home: Path | None,
+    as_json: bool | None,
 ) -> None:
     """Calls, tokens and money, and what was saved.
 
     Savings compare with sending every call to a premium model.
     """
+    if reference is not None and method != "repriced":
+        raise click.UsageError("--reference needs --method repriced.")
     screen = Screen(as_json=as_json)
     with opened(screen, home) as store:
-        used = store.usage(**window.question, by=by)
-        savings = store.savings(**window.question, method=method)
+        used, savings = store.usage_and_savings(
+            **window.question, by=by, method=method, reference=reference
+        )
     if screen.people:
         draw(screen, used, savings, when=window.text)
     else:
@@ -107,15 +125,19 @@ def draw(screen: Screen, usage: UsageView, savings: SavingsView, *, when: str) -
     )
     sums = (("tier", usage.by_tier), ("workflow", usage.by_workflow))
     screen.print()
-    screen.facts(
-        [
-            (f"by {name}", ", ".join(f"{key} {money(cost, currency)}" for key, cost in by.items()))
-            for name, by in sums
-            if name != usage.by
-        ]
-    )
+    screen.facts([(f"by {name}", _sums(by, currency)) for name, by in sums if name != usage.by])
     screen.title("Savings", "against every call on a premium model")
     screen.facts(_savings(savings, usage))
+
+
+def _sums(costs: Mapping[str, Decimal], currency: str) -> str:
+    """The dearest groups with what they cost, and how many more there are."""
+    parts = [
+        f"{clean(name, limit=_NAME)} {money(cost, currency)}"
+        for name, cost in islice(costs.items(), _GROUPS_SHOWN)
+    ]
+    more = len(costs) - len(parts)
+    return ", ".join([*parts, f"{count(more)} more"] if more else parts)
 
 
 def _calls(usage: UsageView) -> Text:

@@ -307,11 +307,17 @@ def carry(fn: F) -> F:
         @functools.wraps(fn)
         async def carried_coroutine(*args: Any, **kwargs: Any) -> Any:
             previous = get_current()
-            attach(context)
+            token = attach(context)
             try:
-                return await fn(*args, **kwargs)
-            finally:  # perhaps in another flow of control, if somebody dropped the coroutine
+                result = await fn(*args, **kwargs)
+            except GeneratorExit:  # dropped by somebody, perhaps in another flow of control
                 restore(context, previous)
+                raise
+            except BaseException:
+                detach(token)
+                raise
+            detach(token)
+            return result
 
         return cast("F", carried_coroutine)
 

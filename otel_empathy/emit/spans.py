@@ -22,7 +22,16 @@ from otel_empathy.core.outcomes import Outcome, error_type, outcome_of, qualifie
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
 
-__all__ = ["Held", "Operation", "message_of", "reap", "record_error", "stack_of", "watch"]
+__all__ = [
+    "Held",
+    "Operation",
+    "collecting",
+    "message_of",
+    "reap",
+    "record_error",
+    "stack_of",
+    "watch",
+]
 
 _EXCEPTION: Final = "exception"
 _MESSAGE: Final = 8_192
@@ -45,6 +54,11 @@ def watch() -> None:
     """Learn from now on when the garbage collector runs; for everything that it may end."""
     if _note not in gc.callbacks:
         gc.callbacks.append(_note)
+
+
+def collecting() -> bool:
+    """Whether the garbage collector runs in this thread and called what runs now."""
+    return _collector is not None and _collector == get_ident()
 
 
 def reap() -> int:
@@ -128,7 +142,7 @@ class Operation:
             return
         self.ended = True
         elapsed = live.clock.monotonic() - self._started
-        if _collector is not None and _collector == get_ident():
+        if collecting():
             _orphans.append((self, outcome, elapsed))
             return
         with _GUARD:

@@ -333,6 +333,8 @@ class Backend:
                 return
             self.fresh.wait(1.0)
         while True:
+            # Also the first batch gathers: a process that lives shorter leaves nothing half sent.
+            self._wait()
             self.fresh.silence()
             worked = True
             while worked:
@@ -344,7 +346,6 @@ class Backend:
                 self._turned.ring()
                 if self._ending():
                     return
-            self._wait()
 
     def _ending(self) -> bool:
         if self._stopping is None:

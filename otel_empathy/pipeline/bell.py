@@ -7,6 +7,7 @@ The queue below is made for both.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 __all__ = ["Bell"]
@@ -36,8 +37,6 @@ class Bell:
 
     def silence(self) -> None:
         """Forget rings that nobody waited for."""
-        while not self._rings.empty():
-            try:
+        with suppress(Empty):
+            while not self._rings.empty():
                 self._rings.get_nowait()
-            except Empty:
-                return

@@ -1,8 +1,9 @@
 """Which threads are inside the pipeline right now, so that none of them meets its own locks.
 
-A signal handler, and a finaliser that the garbage collector runs, come up in the middle of whatever
-their thread is doing, perhaps while it holds a lock of ours. What they record must not wait for that
-lock: it would wait for ever. Here stands who is inside; who records then puts it aside.
+A signal handler, and a finaliser that the garbage collector runs, come up in the middle of
+whatever their thread is doing, perhaps while it holds a lock of ours. What they record must not
+wait for that lock: it would wait for ever. Here stands who is inside; who records then puts it
+aside.
 """
 
 from __future__ import annotations

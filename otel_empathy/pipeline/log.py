@@ -35,7 +35,9 @@ _LOGGER = logging.getLogger("otel_empathy")
 _HEAD = b'"resource":{"attributes":['
 _RATE = 2000.0  # records a second that are written through
 _HOLD = 0.001  # seconds that a caller may be held, at the most
-_SLOW = 0.001  # a write that took longer makes the next second batched
+_SLOW = 0.001  # a write that took longer is a slow one
+_PATIENCE = 0.05  # seconds that slow writes may take before the next second is batched
+_EARNED = _PATIENCE / 1000  # what each quick write gives back: a wait of 5 ms in a hundred writes
 _SLOW_MOST = 30.0
 _WINDOW = 0.05  # seconds that a batch waits, at the most
 _LINE = 512 * 1024
@@ -141,6 +143,7 @@ class Log:
         self._refilled = clock.monotonic()
         self._slow_until = 0.0
         self._slow_for = 0.0
+        self._patience = _PATIENCE
         self._wake = Bell()
         self._urgent = Bell()
         self._flushes: deque[Bell] = deque()
@@ -227,10 +230,18 @@ class Log:
         return True
 
     def took(self, seconds: float) -> None:
-        """Learn from the time that a write needed; who was held twice in a row is spared longer."""
+        """Learn from the time that a write needed: a hiccup is borne, a slow disk is spared.
+
+        Whoever finds the disk still slow after a pause spares it twice as long.
+        """
         if seconds <= _SLOW:
             self._slow_for = 0.0
+            self._patience = min(_PATIENCE, self._patience + _EARNED)
             return
+        self._patience -= seconds
+        if self._patience > 0:
+            return
+        self._patience = 0.0
         now = self.clock.monotonic()
         if now >= self._slow_until:
             self._slow_for = min(_SLOW_MOST, self._slow_for * 2 or 1.0)
@@ -486,7 +497,7 @@ class _Writer:
         except OSError as error:
             self._undo()
             if error.errno == errno.EFBIG:
-                # Files may not be as large as ours: this segment is over, and later ones end sooner.
+                # Files may not be as large as ours: this segment is over, later ones end sooner.
                 self._shut()
                 self._most = max(4096, min(self._most, start or size // 2))
                 if start:

@@ -30,6 +30,7 @@ Extract = Callable[[Any], "Usage | Mapping[str, Any] | None"]
 _DATA: Final = (str, bytes, bytearray, int, float, list, tuple, set, frozenset, type(None))
 _USAGE_NAMES: Final = tuple(field.name for field in fields(Usage))
 _RESPONSES: Final = {"completed": "stop", "failed": "error", "cancelled": "error"}
+_CHOICES: Final = 127  # the last choice that is looked at; an index may be anything
 _INCOMPLETE: Final = {"max_output_tokens": "length"}
 
 
@@ -55,16 +56,15 @@ def read_reply(call: Call, reply: Any) -> None:
     """Read a whole reply."""
     if isinstance(reply, _DATA):
         return
-    counts = _usage(reply)
-    reasons = _finish(reply)
-    _tell(call, counts, _text(reply, "model", "model_version", "modelVersion"), _id(reply), reasons)
+    model = _text(reply, "model", "model_version", "modelVersion")
+    _tell(call, _usage(reply), model, _id(reply), _tier(reply), _finish(reply))
 
 
 def read_chunks(call: Call, chunks: Sequence[Any]) -> None:
     """Read the chunks of a streamed reply; counts only grow, names are said once."""
     counts: dict[str, int] = {}
     reasons: dict[int, str] = {}
-    model = id_ = None
+    model = id_ = tier = None
     for chunk in chunks:
         if isinstance(chunk, _DATA):
             continue
@@ -74,14 +74,21 @@ def read_chunks(call: Call, chunks: Sequence[Any]) -> None:
                 continue
             for name, count in _usage(part).items():
                 counts[name] = max(count, counts.get(name, 0))
-            reasons.update(enumerate(_finish(part)) if part is not chunk else _partial(part))
+            found = enumerate(_finish(part)) if part is not chunk else _partial(part)
+            reasons.update((index, reason) for index, reason in found if reason is not None)
             model = model or _text(part, "model", "model_version", "modelVersion")
             id_ = id_ or _id(part)
-    _tell(call, counts, model, id_, [reasons[index] for index in sorted(reasons)])
+            tier = tier or _tier(part)
+    _tell(call, counts, model, id_, tier, _aligned(reasons))
 
 
 def _tell(
-    call: Call, counts: Mapping[str, int], model: str | None, id_: str | None, reasons: list[str]
+    call: Call,
+    counts: Mapping[str, int],
+    model: str | None,
+    id_: str | None,
+    tier: str | None,
+    reasons: list[str],
 ) -> None:
     """What the code around the call has said itself is better, and stays."""
     if counts and call.tokens is None and call.source != "none":
@@ -90,6 +97,7 @@ def _tell(
         model=model if call.response_model is None else None,
         id=id_ if call.response_id is None else None,
         finish=reasons if reasons and call.finish is None else None,
+        service_tier=tier if call.service_tier is None else None,
     )
 
 
@@ -139,6 +147,13 @@ def _text(thing: Any, *names: str) -> str | None:
 
 def _id(reply: Any) -> str | None:
     return _text(reply, "id", "response_id", "responseId")
+
+
+def _tier(reply: Any) -> str | None:
+    """The service tier that answered, which decides about the price: OpenAI's and Anthropic's."""
+    usage = _get(reply, "usage")
+    inner = None if usage is None or isinstance(usage, _DATA) else _text(usage, "service_tier")
+    return inner or _text(reply, "service_tier")
 
 
 def _usage(reply: Any) -> dict[str, int]:
@@ -252,9 +267,9 @@ def _reason(value: Any) -> str | None:
 
 
 def _finish(reply: Any) -> list[str]:
-    reasons = [reason for _, reason in _partial(reply)]
-    if reasons:
-        return reasons
+    reasons = dict(enumerate(reason for _, reason in _partial(reply)))
+    if any(reasons.values()):
+        return _aligned(reasons)
     status = _get(reply, "status")
     if isinstance(status, str) and _get(reply, "output") is not None:  # OpenAI responses
         detail = _get(reply, "incomplete_details")
@@ -263,7 +278,13 @@ def _finish(reply: Any) -> list[str]:
     return []
 
 
-def _partial(reply: Any) -> list[tuple[int, str]]:
+def _aligned(reasons: Mapping[int, str | None]) -> list[str]:
+    """Reasons by choice as a list; a choice that gave none keeps its place."""
+    most = min(max(reasons, default=-1), _CHOICES)
+    return [reasons.get(index) or "error" for index in range(most + 1)]
+
+
+def _partial(reply: Any) -> list[tuple[int, str | None]]:
     """The finish reasons that a reply or chunk holds, each with the number of its choice."""
     choices = _get(reply, "choices", "candidates")
     if isinstance(choices, (list, tuple)):
@@ -271,8 +292,7 @@ def _partial(reply: Any) -> list[tuple[int, str]]:
         for position, choice in enumerate(choices):
             reason = _reason(_get(choice, "finish_reason", "finishReason"))
             index = _count(choice, "index")
-            if reason is not None:
-                found.append((position if index is None else index, reason))
+            found.append((position if index is None else index, reason))
         return found
     delta = _get(reply, "delta")
     for holder in (reply, delta):

@@ -15,7 +15,7 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, detach, get_current
 
 from otel_empathy.emit.context import restore
-from otel_empathy.emit.spans import Held, Operation, watch
+from otel_empathy.emit.spans import Held, Operation, collecting, watch
 
 __all__ = ["AsyncStream", "Start", "Stream", "async_generator", "drive", "proxied"]
 
@@ -54,7 +54,9 @@ def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, 
             given = ((yield value),)
             step = inner.send
         except GeneratorExit:
-            token = attach(context)
+            # The collector may have come in the middle of a change of the context, and Python
+            # crashes when the context changes under that: the close has to do without its own.
+            closing = None if collecting() else attach(context)
             try:
                 inner.close()
             except BaseException as error:
@@ -62,7 +64,8 @@ def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, 
                 raise
             finally:
                 operation.abandon()
-                detach(token)
+                if closing is not None:
+                    detach(closing)
             raise
         except BaseException as error:  # noqa: BLE001 - handed to the generator inside
             step, given = inner.throw, (error,)

@@ -27,6 +27,7 @@ from otel_empathy.pipeline.segments import Name, folder, is_locked
 
 __all__ = [
     "LONGEST",
+    "REMEMBERED_PLACES",
     "File",
     "Follow",
     "Paths",
@@ -48,7 +49,7 @@ _NEWLINE: Final = 10
 _SUFFIXES: Final = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DAY: Final = 86_400_000_000_000
-_PLACES: Final = 1_000
+REMEMBERED_PLACES: Final = 1_000
 _REMEMBERED: Final = 100_000
 _GZIP: Final = 31  # zlib's number for "expect a gzip header"
 
@@ -77,7 +78,7 @@ class Skips:
             return
         if len(self._seen) < _REMEMBERED:
             self._seen.add(skip)
-        if len(self.places) < _PLACES:
+        if len(self.places) < REMEMBERED_PLACES:
             self.places.append(skip)
         self.counts[reason] += 1
 

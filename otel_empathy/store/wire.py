@@ -15,9 +15,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from otel_empathy.store.reader import Follow, Scan
 
 __all__ = [
-    "FAULTS", "AnyValue", "Attribute", "Line", "LogRecord", "LogsLine", "Metric", "MetricsLine",
-    "Resource", "Scope", "Span", "SpanEvent", "Status", "Time", "TracesLine", "Whole",
-    "attributes", "decoded", "decoder", "python",
+    "FAULTS", "LINES", "AnyValue", "Attribute", "Line", "LogRecord", "LogsLine", "Metric",
+    "MetricsLine", "Resource", "Scope", "Span", "SpanEvent", "Status", "Time", "TracesLine",
+    "Whole", "attributes", "decoded", "decoder", "python",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -232,6 +232,13 @@ class MetricsLine(Line, frozen=True, gc=False):
     metrics: list[ResourceMetrics] | UnsetType | None = field(default=UNSET, name="resourceMetrics")
     spans: Raw | UnsetType = field(default=UNSET, name="resourceSpans")
     logs: Raw | UnsetType = field(default=UNSET, name="resourceLogs")
+
+
+LINES: Final[dict[str, type[Line]]] = {
+    "traces": TracesLine,
+    "logs": LogsLine,
+    "metrics": MetricsLine,
+}
 
 
 def decoder(kind: type[T]) -> Callable[[bytes], T]:

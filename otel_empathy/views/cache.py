@@ -124,7 +124,11 @@ def cache(calls: Iterable[Call], prices: Prices, *, days: float | None = None) -
 
 
 def _saved(call: Call, reads: int, prices: Prices) -> Decimal | None:
-    rates = prices.rates(call.provider, call.model, at_ns=call.start, input_tokens=call.input or 0)
-    if rates is None or rates.input is None or rates.cache_read is None:
-        return None
-    return reads * (rates.input - rates.cache_read) / _MILLION
+    """The money at the prices of the model that answered, else of the one that was asked."""
+    for model in dict.fromkeys((call.response_model, call.model)):
+        rates = prices.rates(call.provider, model, at_ns=call.start, input_tokens=call.input or 0)
+        if rates is not None:
+            if rates.input is None or rates.cache_read is None:
+                return None
+            return reads * (rates.input - rates.cache_read) / _MILLION
+    return None

@@ -36,23 +36,22 @@ COLUMNS: Final = (
     "tokens_output", "cache_hit", "cache_type", "duration_ms",
 )  # fmt: skip
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = re.compile("'*[=+\\-@\t\r]")
 _KEY: Final = semconv.SEGMENT_ID.encode()
 _ATTRIBUTE: Final = rb'\{"key":"' + re.escape(_KEY) + rb'","value":\{"stringValue":"[^"\\]*"\}\}'
 _SEGMENT: Final = re.compile(rb"(?<=\[)" + _ATTRIBUTE + rb",?|," + _ATTRIBUTE)
-_LINES: Final[dict[str, type[wire.Line]]] = {
-    "traces": wire.TracesLine,
-    "logs": wire.LogsLine,
-    "metrics": wire.MetricsLine,
-}
 _OUTER: Final = {
     "traces": "resourceSpans", "metrics": "resourceMetrics", "logs": "resourceLogs",
 }  # fmt: skip
 
 
 def cell(value: object) -> object:
-    """A value as a CSV cell: text that a spreadsheet would take for a formula gets a quote."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    """A value as a CSV cell: text that a spreadsheet would take for a formula gets a quote.
+
+    So does text that has such a quote already, so that taking one quote away always gives back what
+    was recorded.
+    """
+    if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     return "" if value is None else value
 
@@ -138,7 +137,7 @@ def without_segment(line: bytes) -> bytes:
 
 def _dated(signal: str) -> Callable[[bytes], tuple[bytes, list[int]]]:
     """What gives a line and the times of its records."""
-    decode = wire.decoder(_LINES[signal])
+    decode = wire.decoder(wire.LINES[signal])
 
     def dated(line: bytes) -> tuple[bytes, list[int]]:
         return line, [time or 0 for time in _times(decode(line))]

@@ -6,6 +6,8 @@ file that each keeps. Nothing is repaired or removed here.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,14 @@ __all__ = ["status"]
 
 
 def status(home: Path, *, clock: Clock = SYSTEM) -> dict[str, Any]:
-    """Everything that `otel-empathy status` shows."""
+    """Everything that `otel-empathy status` shows.
+
+    Raises:
+        OSError: A folder of the log cannot be read, so that nobody knows what is in it.
+    """
+    for signal in SIGNALS if home.is_dir() else ():
+        with suppress(FileNotFoundError):
+            os.scandir(segments.folder(home, signal)).close()
     moment = datetime.fromtimestamp(clock.time_ns() / 1e9, tz=timezone.utc)
     balance = ledger.recompute(home, all_cursors(home))
     return {

@@ -23,7 +23,7 @@ from otel_empathy.store.window import Moment, Window
 from otel_empathy.views import cache, export, status, traces, usage
 from otel_empathy.views.cache import CacheView
 from otel_empathy.views.traces import Trace, TraceSummary
-from otel_empathy.views.usage import By, CompareView, SavingsView, UsageView
+from otel_empathy.views.usage import By, CompareView, Method, SavingsView, UsageView
 
 __all__ = ["Store", "open_store"]
 
@@ -97,20 +97,41 @@ class Store:
         self,
         days: float | None = 30,
         *,
-        method: Literal["premium_mean", "repriced"] = "premium_mean",
+        method: Method = "premium_mean",
         reference: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
     ) -> SavingsView:
-        """What the choice of tiers saved against sending every call to a premium model."""
-        if method not in {"premium_mean", "repriced"}:
-            raise WrongValue(f"method={method!r}: choose premium_mean or repriced")
+        """What the choice of tiers saved against sending every call to a premium model.
+
+        Args:
+            days: The last n x 24 hours; None means everything. `since` or `until` replace it.
+            method: The baseline: `premium_mean`, the mean cost of the window's premium calls, or
+                `repriced`, each call's own tokens at the prices of the reference.
+            reference: `provider/model`; unset, the premium model that was called most.
+            since: First moment of the window.
+            until: The moment behind the window.
+        """
+        _check(method)
         window, days = self._window(days, since, until)
-        found = self._cells(window)
-        if method == "premium_mean":
-            return usage.savings(found, days=days)
-        read = calls.calls(self.reader, window, progress=self.progress)
-        return usage.repriced(found, read, self.prices, reference=reference, days=days)
+        return self._savings(self._cells(window), window, method, reference, days)
+
+    def usage_and_savings(
+        self,
+        *,
+        days: float | None = 30,
+        by: By | None = None,
+        method: Method = "premium_mean",
+        reference: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> tuple[UsageView, SavingsView]:
+        """Both of the same calls, of which others may be written meanwhile; read once."""
+        _check(method)
+        window, days = self._window(days, since, until)
+        found = self._cells(window, by_user=by == "user")
+        savings = self._savings(found, window, method, reference, days)
+        return usage.usage(found, by=by, days=days), savings
 
     def cache(
         self,
@@ -268,6 +289,19 @@ class Store:
     def _cells(self, window: Window, *, by_user: bool = False) -> Cells:
         return add_up(self.reader, window, by_user=by_user, progress=self.progress)
 
+    def _savings(
+        self,
+        found: Cells,
+        window: Window,
+        method: Method,
+        reference: str | None,
+        days: float | None,
+    ) -> SavingsView:
+        if method == "premium_mean":
+            return usage.savings(found, days=days)
+        read = calls.calls(self.reader, window, progress=self.progress)
+        return usage.repriced(found, read, self.prices, reference=reference, days=days)
+
     def _follow(
         self, follows: list[tuple[str, Follow]], poll: float, stop: threading.Event
     ) -> Iterator[Span | Event | Point]:
@@ -279,3 +313,8 @@ class Store:
             # tenth of the time.
             if stop.wait(max(poll, 9 * (self.clock.monotonic() - began))):
                 return
+
+
+def _check(method: str) -> None:
+    if method not in {"premium_mean", "repriced"}:
+        raise WrongValue(f"method={method!r}: choose premium_mean or repriced")

@@ -415,7 +415,7 @@ def _reference(cells: list[Cell], reference: str | None) -> tuple[str | None, st
         return None, ""
     raise WrongValue(
         "method='repriced': the window has no premium call to take prices from; "
-        "give reference='provider/model'"
+        "give a reference, written as provider/model"
     )
 
 

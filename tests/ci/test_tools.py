@@ -64,6 +64,28 @@ def test_a_build_that_was_interrupted_is_not_taken_for_finished(
     assert [folder.name for folder in tools.cache().glob("thing-*")] == ["thing-1.0"]
 
 
+def test_a_tool_that_no_longer_starts_is_built_again(
+    tools: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(tools, monkeypatch, good)
+    assert tools.main(["install"]) == 0
+    tools.tool_path("thing").write_text("#!/bin/sh\nexit 127\n", encoding="ascii")
+    assert tools.main(["install"]) == 0
+    assert tools.tool_path("thing").read_text(encoding="ascii") == "#!/bin/sh\n"
+
+
+def test_a_build_that_does_not_start_is_no_tool(
+    tools: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = "#!/bin/sh\necho no such library\nexit 127\n"
+    add(tools, monkeypatch, lambda folder: (folder / "program").write_text(script, "ascii"))
+    assert tools.main(["install"]) == 1
+    assert tools.tool_path("thing") is None
+    printed = capsys.readouterr().err
+    assert "does not start: exit 127 from: program --version" in printed
+    assert "no such library" in printed
+
+
 def test_a_failed_step_names_the_command_and_shows_its_last_lines(
     tools: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -77,6 +79,15 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         ["usage", "--last", "3 years"],
         ["usage", "--since", "yesterday"],
         ["usage", "--days", "-1"],
+        ["usage", "--days", "nan"],
+        ["usage", "--days", "inf"],
+        ["usage", "--days", "1e300"],
+        ["tail", "--days", "nan"],
+        ["usage", "--last", "999999999w"],
+        ["usage", "--home", ""],
+        ["usage", "--reference", "openai/gpt-4o"],
+        ["traces", "--min-cost", "nan"],
+        ["ship", "--timeout", "inf"],
         ["usage", "--days", "7", "--last", "15m"],
         ["usage", "--since", "2h", "--until", "3h"],
         [],
@@ -121,3 +132,49 @@ def test_a_reader_that_is_gone_is_no_error(tmp_path: Path) -> None:
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_nobody_who_asks_for_no_colour_gets_any(terminal: Callable[..., tuple[int, str]]) -> None:
+    code, seen = terminal("nonsense", coloured=True)
+    assert (code, "\x1b[31m" in seen) == (2, True)
+    code, seen = terminal("nonsense", coloured=True, NO_COLOR="1")
+    assert (code, "\x1b" in seen) == (2, False)
+
+
+@pytest.mark.parametrize(("closed", "left"), [(">&-", ""), ("2>&-", "usage"), (">&- 2>&-", "")])
+def test_a_closed_stream_is_no_error(tmp_path: Path, closed: str, left: str) -> None:
+    line = f"{sys.executable} -m otel_empathy.cli usage --table --home {tmp_path / 'new'} {closed}"
+    result = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert result.returncode == 0
+    assert left in result.stdout.lower()
+    assert "Traceback" not in result.stderr
+
+
+def test_an_answer_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "otel_empathy.cli", "config", "--home", str(tmp_path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert (result.returncode, result.stderr) == (3, "error: No space left on device.\n")
+
+
+def test_a_home_that_is_not_there_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["usage", "--home", str(tmp_path / "typo")]) == 0
+    assert f"there is no {tmp_path / 'typo'} yet" in capsys.readouterr().err
+
+
+def test_a_home_that_is_a_pipe_is_unavailable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["usage", "--home", str(tmp_path / "pipe")]) == 3
+    assert "neither a folder nor a file" in capsys.readouterr().err

@@ -62,6 +62,12 @@ def test_a_json_line_holds_numbers_and_absent_values() -> None:
     assert json_line({"cost": Decimal("0.25"), "tokens": None}) == '{"cost":0.25,"tokens":null}'
 
 
+def test_a_json_line_is_json_whatever_the_numbers_are() -> None:
+    row = {"a": [float("nan"), 1.5], "b": {"c": float("-inf"), "d": (float("inf"), "x")}}
+    found = json.loads(json_line(row), parse_constant=pytest.fail)
+    assert found == {"a": ["NaN", 1.5], "b": {"c": "-Infinity", "d": ["Infinity", "x"]}}
+
+
 @pytest.mark.fault("C3")
 def test_markup_in_a_cell_is_text() -> None:
     out = io.StringIO()
@@ -79,6 +85,19 @@ def test_a_table_fits_its_terminal() -> None:
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 40
     assert any("…" in line and "12,345" in line for line in lines)
+
+
+def test_several_growing_columns_share_what_is_missing() -> None:
+    out = io.StringIO()
+    Screen(as_json=False, out=out, width=60).table(
+        (Column("id"), Column("a", grow=True), Column("b", grow=True), Column("n", right=True)),
+        [("deadbeef", "x" * 100_000, "y" * 20, "12,345")],
+    )
+    line = out.getvalue().splitlines()[-1]
+    assert len(line) <= 60
+    assert line.split()[0] == "deadbeef"
+    assert line.split()[-1] == "12,345"
+    assert "y" * 17 in line
 
 
 def test_a_stream_that_is_no_terminal_gets_json() -> None:

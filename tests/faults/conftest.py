@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: a home of one's own, backends, and no child that outlives its test."""
+"""Fixtures of the fault tests: backends, and no child that outlives its test."""
 
 from __future__ import annotations
 

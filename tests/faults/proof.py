@@ -61,6 +61,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={k: v for k, v in os.environ.items() if not k.startswith("OTEL_")},
+            start_new_session=True,  # so that what it forked can be ended with it
         )
         self.pid = self.process.pid
         self.heard: list[dict[str, Any]] = []
@@ -79,7 +80,8 @@ class Child:
 
     def _err(self) -> None:
         assert self.process.stderr is not None
-        self.errors = self.process.stderr.read()
+        for line in self.process.stderr:
+            self.errors += line
 
     def hear(self, key: str, timeout: float = 30.0) -> Any:
         """The next thing that it says under a key; what it says under others is kept."""
@@ -115,12 +117,16 @@ class Child:
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
-        status = self.process.wait(timeout)
-        for reader in self._readers:
-            reader.join(timeout)
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.kill(self.pid, signal.SIGABRT)  # the fault handler says where it hangs
+            self.process.wait()
+            self.close()
+            raise AssertionError(self.errors[-5000:].decode()) from None
+        self.close()
         while (said := self._said.get()) is not None:
             self.heard.append(said)
-        self.close()
         return status
 
     def last(self, key: str) -> Any:
@@ -129,9 +135,9 @@ class Child:
 
     def close(self) -> None:
         """End it if it lives, and let go of the pipes."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
         for reader in self._readers:
             reader.join()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):

@@ -1,4 +1,4 @@
-"""Backends that are down, silent, slow, rude or gone: what arrives, what is kept, how long an exit takes.
+"""Backends that are down, silent, slow, rude or gone: what arrives, what is kept, how exits go.
 
 The numbers are scaled to a small machine; `make testbed` runs the full ones.
 """
@@ -44,7 +44,7 @@ def leaves_within(child: Child, seconds: float) -> None:
     assert time.monotonic() - leaving <= seconds
 
 
-# -- N1 ---------------------------------------------------------------------------------------------
+# -- N1 --------------------------------------------------------------------------------------------
 @pytest.mark.fault("N1")
 def test_an_outage_loses_nothing_and_is_made_up_for(empathy_home: Path, spawned: Spawned) -> None:
     spawned.set("down:2")
@@ -61,7 +61,7 @@ def test_an_outage_loses_nothing_and_is_made_up_for(empathy_home: Path, spawned:
     assert balance(empathy_home).backends["b"].pending == 0
 
 
-# -- N2, N3 -----------------------------------------------------------------------------------------
+# -- N2, N3 ----------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def deaf() -> Iterator[str]:
     """A port whose queue is full, so that packets which would open a connection are dropped."""
@@ -133,7 +133,7 @@ def test_an_exit_is_quick_when_nobody_is_there(
     assert backend.received()["spans"] == 400
 
 
-# -- N4, N5 -----------------------------------------------------------------------------------------
+# -- N4, N5 ----------------------------------------------------------------------------------------
 DELIVERED = ("200", "202", "408", "429", "500", "502", "503", "504")
 PAUSED = ("301", "401", "403", "404")
 
@@ -168,10 +168,11 @@ def test_each_status_has_its_consequence(empathy_home: Path) -> None:
         agrees(told)
         rows = told["backends"]
         for word in (*DELIVERED, "413"):
-            assert (rows[word]["shipped"], rows[word]["pending"]) == (10, 0), word
+            assert (rows[word]["state"], rows[word]["dropped"]) == ("healthy", {}), word
             assert made[word].received()["duplicates"] == 0
         for word in PAUSED:
-            assert (rows[word]["state"], rows[word]["pending"]) == ("paused", 10), word
+            assert (rows[word]["state"], rows[word]["shipped"]) == ("paused", 0), word
+            assert rows[word]["pending"] >= 10
             assert {request.answer for request in made[word]._received.requests} == {word}
         assert rows["400"]["dropped"] == {"rejected": 1}
         assert rows["partial"]["dropped"] == {"rejected": 2}
@@ -211,7 +212,7 @@ def test_no_request_is_sent_before_a_backend_wants_it(
         assert len(requests) == 1
 
 
-# -- N6 ---------------------------------------------------------------------------------------------
+# -- N6 --------------------------------------------------------------------------------------------
 @pytest.mark.fault("N6")
 @pytest.mark.parametrize("mode", ["reset", "truncate", "close"])
 def test_an_answer_that_breaks_off_repeats_one_batch_at_the_most(
@@ -279,19 +280,19 @@ def state_of(home: Path) -> str:
     return next((cursor.state for cursor in all_cursors(home).values()), "")
 
 
-# -- N7, N8 -----------------------------------------------------------------------------------------
+# -- N7, N8 ----------------------------------------------------------------------------------------
 @pytest.mark.fault("N7")
 def test_a_slow_backend_holds_up_no_other(empathy_home: Path) -> None:
-    with FaultyBackend("slow:0.4") as slow, FaultyBackend() as quick:
+    with FaultyBackend("slow:0.2") as slow, FaultyBackend() as quick:
         ends = {"slow": slow.endpoint, "quick": quick.endpoint}
         told = {"home": empathy_home, "who": "a", "endpoints": ends}
         with Child(
-            "ends", how="hear", count=1000, pause=0.001, batch_records=50, ship_delay=50, **told
+            "ends", how="hear", count=600, pause=0.001, batch_records=50, ship_delay=50, **told
         ) as child:
-            assert quick.wait(spans=1000, timeout=15)
-            assert slow.received()["spans"] < 1000
+            assert quick.wait(spans=600, timeout=15)
+            assert slow.received()["spans"] < 600
             child.hear("acked")
-            assert slow.wait(spans=1000, timeout=18)
+            assert slow.wait(spans=600, timeout=18)
             child.tell()
             assert child.end() == 0
     agrees(child.last("ledger"))
@@ -353,7 +354,7 @@ def test_fifty_clients_do_not_come_back_at_once_after_an_outage(empathy_home: Pa
     assert gate.taken >= 50 * 179
 
 
-# -- N9, N10 ----------------------------------------------------------------------------------------
+# -- N9, N10 ---------------------------------------------------------------------------------------
 @pytest.mark.fault("N9")
 def test_a_backlog_that_outlives_a_crash_is_sent_and_only_poison_is_set_aside(
     empathy_home: Path, backend: FaultyBackend

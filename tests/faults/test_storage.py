@@ -58,7 +58,7 @@ def plan(endpoint: str, *, name: str = "b", start: str = "now") -> tuple[Plan, .
     return plans([Otlp(endpoint, name=name, start=start)], Settings.load({}), SYSTEM)
 
 
-# -- S1 ---------------------------------------------------------------------------------------------
+# -- S1 --------------------------------------------------------------------------------------------
 @pytest.mark.fault("S1")
 @pytest.mark.parametrize("segment_bytes", [10_000_000, 65_536], ids=["one segment", "rotating"])
 def test_writers_that_are_killed_at_any_moment_lose_nothing_acknowledged(
@@ -81,7 +81,7 @@ def test_writers_that_are_killed_at_any_moment_lose_nothing_acknowledged(
     assert balance(empathy_home).acked["traces"] == found.total()
 
 
-# -- S2 ---------------------------------------------------------------------------------------------
+# -- S2 --------------------------------------------------------------------------------------------
 @needs_mount
 @pytest.mark.fault("S2")
 def test_on_a_full_disk_records_wait_and_are_written_and_shipped_when_room_returns(
@@ -180,7 +180,7 @@ def test_a_slow_disk_holds_the_writers_thread_and_not_the_caller(empathy_home: P
     balance(empathy_home)
 
 
-# -- S3 ---------------------------------------------------------------------------------------------
+# -- S3 --------------------------------------------------------------------------------------------
 @needs_mount
 @pytest.mark.fault("S3")
 def test_a_disk_that_becomes_read_only_is_waited_for(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_who_may_not_write_the_home_keeps_running_and_writes_when_allowed(
     )
 
 
-# -- S4 ---------------------------------------------------------------------------------------------
+# -- S4 --------------------------------------------------------------------------------------------
 def damaged(home: Path) -> Path:
     """A log of 30 spans whose lines 10 to 15 are rubbish and whose tail is torn."""
     segments.make_home(home)
@@ -318,7 +318,7 @@ def test_a_gzipped_copy_that_breaks_off_gives_what_it_holds(
     assert reader.skips.counts.total() > 0
 
 
-# -- S5, S6 -----------------------------------------------------------------------------------------
+# -- S5, S6 ----------------------------------------------------------------------------------------
 PLACES = ["disk", *(["tmpfs"] if Path("/dev/shm").is_dir() else [])]
 
 
@@ -403,7 +403,7 @@ def test_a_segment_that_somebody_else_rotates_is_left_for_a_new_one(
     assert len(segments.listed(empathy_home, "traces")) == (1 if what == "renamed" else 2)
 
 
-# -- S7 ---------------------------------------------------------------------------------------------
+# -- S7 --------------------------------------------------------------------------------------------
 def filled(home: Path, count: int, *, clock: ManualClock, instance: str = "d" * 16) -> None:
     """A log of a process that is gone, of `count` segments of ten spans each."""
     segments.make_home(home)
@@ -510,7 +510,7 @@ def test_a_torn_tail_does_not_hold_a_shipped_segment_for_ever(
     assert balance(empathy_home).backends["b"].dropped == {}
 
 
-# -- S10 --------------------------------------------------------------------------------------------
+# -- S10 -------------------------------------------------------------------------------------------
 @pytest.mark.fault("S10")
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away takes root")
 def test_a_home_of_somebody_else_is_refused_unless_told(empathy_home: Path) -> None:
@@ -539,7 +539,7 @@ def test_planted_links_at_cursor_and_ledger_are_not_followed(
     assert victim.read_text(encoding="ascii") == "mine"
 
 
-# -- S11, S12 ---------------------------------------------------------------------------------------
+# -- S11, S12 --------------------------------------------------------------------------------------
 @pytest.mark.fault("S11")
 @pytest.mark.timeout(60)
 def test_a_shipper_that_is_killed_at_any_moment_repeats_at_most_one_batch_a_kill(

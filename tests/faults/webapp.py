@@ -1,4 +1,4 @@
-"""The application that the web server of the fault tests serves; it configures when it is loaded."""
+"""The application that the fault tests' web server serves; it configures when it is loaded."""
 
 from __future__ import annotations
 

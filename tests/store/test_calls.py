@@ -245,7 +245,7 @@ def test_the_flat_form_names_the_kind_of_a_cache_hit_and_has_no_prompt_cache_wit
     assert "prompt_cache" not in flat
 
 
-def test_impossible_times_are_shown_as_none(tmp_path):
-    segment(tmp_path, line(call(start=10**30), call(start=0)))
-    assert [one.flat()["ts"] for one in read(tmp_path)] == [None, None]
+def test_a_time_that_is_not_known_is_shown_as_none(tmp_path):
+    segment(tmp_path, line(call(start=0)))
+    assert [one.flat()["ts"] for one in read(tmp_path)] == [None]
     assert SECOND * 10 < NOW

@@ -246,6 +246,27 @@ def test_segments_of_days_long_before_a_window_are_not_opened(tmp_path):
     assert [file.name.seq for file in files] == [2, 3]
 
 
+def test_a_file_whose_name_has_a_date_that_is_none_is_read(tmp_path):
+    path = segment(tmp_path, one("odd"), utc="20269999T999999Z")
+    os.utime(path, ns=(NOW - 30 * DAY, NOW - 30 * DAY))
+    assert [file.path for file in Reader(tmp_path).files("traces", after=NOW - DAY)] == [path]
+
+
+def test_a_folder_that_cannot_be_opened_is_counted(tmp_path, monkeypatch):
+    closed = segment(tmp_path, one("hidden")).parent
+    real = os.scandir
+
+    def refusing(path):  # root may open everything, so the refusal is made
+        if Path(path) == closed:
+            raise PermissionError(13, "no", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    reader = Reader(tmp_path)
+    assert names(reader) == []
+    assert [(skip.path, skip.reason) for skip in reader.skips.places] == [(closed, "unreadable")]
+
+
 @pytest.mark.parametrize("bad", [3, None, [b"x", 4]])
 def test_a_path_that_is_none_is_refused(bad):
     with pytest.raises((WrongType, TypeError)):

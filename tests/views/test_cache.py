@@ -77,3 +77,23 @@ def test_no_data_gives_zero_counts_and_no_rate(tmp_path):
     found = cache(tmp_path, demo(start=NOW - 8 * DAY))
     assert (found.hit_rate, found.hit_count, found.total_requests, found.savings) == (None, 0, 0, 0)
     assert cache(tmp_path, demo(), days=0).total_requests == 0
+
+
+def test_the_prices_are_those_of_the_model_that_answered(tmp_path):
+    found = cache(
+        tmp_path,
+        call(
+            provider="demo",
+            model="my-deployment",
+            cached=1_000_000,
+            more={"gen_ai.response.model": "model"},
+        ),
+        call(
+            provider="demo",
+            model="model",
+            cached=1_000_000,
+            more={"gen_ai.response.model": "nobody lists it"},
+        ),
+    )
+    assert found.savings == Decimal("5.40")
+    assert found.unpriced_models == ()

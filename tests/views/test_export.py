@@ -3,12 +3,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from store.lines import DAY, NOW, Clock, call, line, log_line, segment, span
 
 from otel_empathy.core.errors import WrongValue
-from otel_empathy.views.export import COLUMNS, without_segment
+from otel_empathy.views.export import COLUMNS, cell, without_segment
 from otel_empathy.views.store import Store
 
 
@@ -52,6 +55,14 @@ class TestCsv:
         [row] = csv.DictReader(io.StringIO(text.decode(), newline=""))
         assert row["model"] == f"'{evil}"
         assert row["workflow"] == f'a"{start},\n'
+
+    @pytest.mark.fault("H11")
+    @given(st.text(st.sampled_from("'=+-@\t\rax,\"\n "), max_size=6))
+    def test_one_quote_taken_away_gives_back_what_was_recorded(self, text):
+        shown = cell(text)
+        quoted = re.match("'+[=+\\-@\t\r]", shown) is not None
+        assert (shown[1:] if quoted else shown) == text
+        assert not shown.startswith(("=", "+", "-", "@", "\t", "\r"))
 
     def test_no_calls_give_a_header(self, tmp_path):
         assert export(tmp_path, "csv") == (0, ",".join(COLUMNS).encode() + b"\r\n")

@@ -89,6 +89,36 @@ def test_the_state_of_the_home_is_a_view_too(tmp_path):
     assert Store(tmp_path).status()["log"]["segments"] == 1
 
 
+def test_a_folder_of_the_log_that_cannot_be_read_is_no_empty_log(tmp_path):
+    (tmp_path / "otlp").write_text("no folder")
+    with pytest.raises(NotADirectoryError):
+        Store(tmp_path).status()
+    assert open_store(tmp_path / "new").status()["log"]["segments"] == 0
+
+
+@pytest.mark.parametrize("method", ["premium_mean", "repriced"])
+def test_usage_and_savings_are_those_that_are_asked_for_apart(tmp_path, method):
+    segment(tmp_path, line(call(tier="premium", user="u"), call(tier="cheap", cost=0.001)))
+    store = Store(tmp_path, clock=Clock())
+    used, saved = store.usage_and_savings(days=7, by="user", method=method)
+    assert used == store.usage(days=7, by="user")
+    assert saved == store.savings(7, method=method)
+
+
+def test_usage_and_savings_are_of_the_same_calls_while_others_are_written(tmp_path):
+    path = segment(tmp_path, line(call()))
+
+    def write(done, total):
+        with path.open("ab") as file:
+            file.write(line(call()))
+
+    store = Store(tmp_path, clock=Clock(), progress=write)
+    used, saved = store.usage_and_savings(days=7)
+    assert used.total_calls == saved.total_calls
+    with pytest.raises(WrongValue, match="premium_mean or repriced"):
+        store.usage_and_savings(method="guessed")
+
+
 def test_followed_records_of_all_signals_are_typed(tmp_path):
     store = Store(tmp_path)
     stop = threading.Event()

@@ -97,7 +97,7 @@ def _show(screen: Screen, store: Store, began: int) -> None:
     trace = store.trace(found[0].trace_id) if found else None
     if trace is None:
         raise Finding("the demo's trace is not in the log: `otel-empathy doctor` looks for faults.")
-    usage, savings = store.usage(since=began, by="model"), store.savings(since=began)
+    usage, savings = store.usage_and_savings(since=began, by="model")
     if screen.people:
         tree.draw(screen, trace)
         draw_usage(screen, usage, savings, when="of this demo")

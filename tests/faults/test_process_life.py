@@ -1,0 +1,435 @@
+"""Signals, exits, forks, other processes, bursts, clocks, callbacks: what becomes of the records.
+
+The numbers are scaled to a small machine; `make testbed` runs the full ones.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from faults.proof import Child, agrees, balance, lines, missing, names, until
+from faulty import FaultyBackend, Spawned
+
+from otel_empathy.pipeline import segments
+
+
+def told(home: Path, **more: Any) -> dict[str, Any]:
+    """What most children are told."""
+    return {"home": home, "who": "a", **more}
+
+
+# -- P1, P2 -------------------------------------------------------------------------------------
+@pytest.mark.fault("P1")
+def test_sigterm_right_behind_ten_thousand_spans_loses_none_that_was_acknowledged(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    ends = {"b": spawned.endpoint}
+    with Child("ends", how="signal", count=10_000, **told(empathy_home, endpoints=ends)) as child:
+        acked = child.hear("acked")
+        assert child.heard[-1]["own_handlers"]
+        child.signal(signal.SIGTERM)
+        assert child.end() == -signal.SIGTERM
+    assert missing(names(empathy_home), "a", acked) == []
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P1")
+@pytest.mark.parametrize(
+    ("how", "number", "status"),
+    [("signal", signal.SIGINT, -signal.SIGINT), ("handler", signal.SIGTERM, 3)],
+    ids=["interrupt", "the application's own handler"],
+)
+def test_a_signal_that_ends_the_program_in_order_loses_nothing_at_all(
+    empathy_home: Path, spawned: Spawned, how: str, number: int, status: int
+) -> None:
+    ends = {"b": spawned.endpoint}
+    with Child("ends", how=how, count=10_000, **told(empathy_home, endpoints=ends)) as child:
+        child.hear("acked")
+        sent = time.monotonic()
+        child.signal(number)
+        assert child.end() == status
+        assert time.monotonic() - sent <= 2.5
+    assert names(empathy_home) == Counter(f"a-{n}" for n in range(10_000))
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P1")
+def test_a_handler_that_raises_in_the_middle_of_a_write_breaks_nothing(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    with Child(
+        "interrupted", home=empathy_home, seconds=2, endpoints={"b": spawned.endpoint}
+    ) as child:
+        assert child.hear("rung") > 100
+        assert child.heard[-1]["flushed"]
+        assert child.hear("missing") == []
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    row = balance(empathy_home).backends["b"]
+    assert row.acked == child.last("ledger")["acked"]
+    assert row.pending == 0
+    got = spawned.received()
+    assert set(got["names"]["traces"]) == set(names(empathy_home))
+    assert got["duplicates"] == 0
+
+
+@pytest.mark.fault("P1")
+@pytest.mark.parametrize("log", [True, False], ids=["log", "memory"])
+def test_spans_that_end_in_handlers_and_finalisers_meet_no_lock_of_their_own_thread(
+    empathy_home: Path, spawned: Spawned, log: bool
+) -> None:
+    with Child(
+        "reentrant", home=empathy_home, seconds=1.5, endpoints={"b": spawned.endpoint}, log=log
+    ) as child:
+        ended = child.hear("ended", 15)
+        assert child.heard[-1]["flushed"]
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    expected = Counter(f"{who}-{n}" for who, count in ended.items() for n in range(count))
+    assert ended["handler"] > 50
+    assert ended["finaliser"] > 50
+    assert spawned.received()["names"]["traces"] == expected
+    if log:
+        assert names(empathy_home) == expected
+
+
+@pytest.mark.fault("P2")
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("os._exit", 0), ("raise", 1), ("thread", 0), ("return", 0), ("late", 0)],
+)
+def test_every_end_of_a_program_leaves_every_span_at_write_through_pace(
+    empathy_home: Path, how: str, status: int
+) -> None:
+    with Child("ends", how=how, count=400, pause=0.001, **told(empathy_home)) as child:
+        acked = child.hear("acked")
+        durability = child.heard[-1]["durability"]
+        assert child.end() == status
+    found = names(empathy_home)
+    assert missing(found, "a", acked) == []
+    if durability == "sync" or how != "os._exit":
+        assert missing(found, "a", 401 if how == "late" else 400) == []
+    assert max(found.values()) == 1
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P2")
+def test_a_program_that_leaves_at_full_pace_loses_one_window_at_the_most(
+    empathy_home: Path,
+) -> None:
+    with Child("ends", how="os._exit", count=20_000, **told(empathy_home)) as child:
+        acked = child.hear("acked")
+        assert child.end() == 0
+    assert acked > 10_000
+    assert missing(names(empathy_home), "a", acked) == []
+    balance(empathy_home)
+
+
+# -- P3 -----------------------------------------------------------------------------------------
+@pytest.mark.fault("P3")
+@pytest.mark.timeout(90)
+def test_forks_while_threads_emit_end_in_no_deadlock_and_no_record_twice(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    count, threads = 100, 8
+    with Child(
+        "forks", home=empathy_home, count=count, threads=threads, endpoints={"b": spawned.endpoint}
+    ) as child:
+        assert child.hear("stuck", 80) == 0
+        said = child.heard[-1]
+        assert child.end() == 0
+    assert said["identities"] == count + 1
+    agrees(child.last("ledger"))
+    found = names(empathy_home)
+    expected = Counter(f"p{t}-{n}" for t, ended in enumerate(said["ended"]) for n in range(ended))
+    expected.update(f"f{n}-{one}" for n in range(count) for one in range(3))
+    assert found == expected
+    instances = {segment.name.instance for segment in segments.listed(empathy_home, "traces")}
+    assert len(instances) == count + 1
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P3")
+def test_a_fork_that_ran_no_hook_is_noticed_at_the_first_record(empathy_home: Path) -> None:
+    with Child("hookless", home=empathy_home) as child:
+        assert child.hear("child") == [True, 10]
+        assert child.hear("same")
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    expected = Counter(f"parent-{n}" for n in range(20)) + Counter(f"child-{n}" for n in range(10))
+    assert names(empathy_home) == expected
+    assert len({s.name.instance for s in segments.listed(empathy_home, "traces")}) == 2
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P3")
+def test_a_forked_child_does_not_count_its_parents_values_again(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    with Child("counted", home=empathy_home, endpoints={"b": spawned.endpoint}) as child:
+        assert child.hear("done")
+        assert child.end() == 0
+    last: dict[str, int] = {}
+    for segment in segments.listed(empathy_home, "metrics"):
+        for line in segment.path.read_bytes().splitlines():
+            for outer in orjson.loads(line)["resourceMetrics"]:
+                for inner in outer["scopeMetrics"]:
+                    for metric in inner["metrics"]:
+                        if metric["name"] == "seen":
+                            (point,) = metric["sum"]["dataPoints"]
+                            last[segment.name.instance] = int(point["asInt"])
+    assert sorted(last.values()) == [2, 6]
+    balance(empathy_home)
+
+
+# -- P4 -----------------------------------------------------------------------------------------
+@pytest.mark.fault("P4")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_of_multiprocessing_lose_nothing(empathy_home: Path, method: str) -> None:
+    count = 8 if method == "fork" else 3
+    with Child("processes", home=empathy_home, method=method, count=count) as child:
+        assert set(child.hear("codes", 50)) == {0}
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    whos = ["parent", *(f"{method}{n}" for n in range(2 if method == "fork" else count))]
+    if method == "fork":
+        assert child.last("workers") == count
+        whos += [f"task{n}" for n in range(count)]
+    assert names(empathy_home) == Counter(f"{who}-{n}" for who in whos for n in range(10))
+    found = balance(empathy_home)
+    assert found.acked["traces"] == 10 * len(whos)
+
+
+@pytest.mark.fault("P4")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("preload", [True, False], ids=["preloaded", "loaded by each worker"])
+def test_workers_of_gunicorn_lose_no_span_of_any_request(empathy_home: Path, preload: bool) -> None:
+    pytest.importorskip("gunicorn")
+    count = 300
+    with Child("served", home=empathy_home, workers=3, preload=preload) as child:
+        port = _port(child)
+        served: Counter[str] = Counter()
+        for number in range(count):
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            line.request("GET", f"/?r-{number}")
+            served[line.getresponse().read().decode()] += 1
+            line.close()
+        child.signal(signal.SIGTERM)
+        child.end()
+    assert len(served) > 1
+    assert names(empathy_home) == Counter(f"r-{n}" for n in range(count))
+    assert len({s.name.instance for s in segments.listed(empathy_home, "traces")}) == len(served)
+    balance(empathy_home)
+
+
+def _port(child: Child) -> int:
+    """The port that gunicorn says it listens on."""
+    found: list[bytes] = []
+
+    def listening() -> bool:
+        found[:] = re.findall(rb"Listening at: http://127\.0\.0\.1:(\d+)", child.errors)
+        return bool(found)
+
+    until(listening)
+    return int(found[0])
+
+
+# -- P6, P7, P8 ---------------------------------------------------------------------------------
+@pytest.mark.fault("P6")
+@pytest.mark.timeout(60)
+def test_a_burst_of_ten_times_the_pace_is_written_and_shipped_whole(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    with Child(
+        "burst", home=empathy_home, count=20_000, endpoints={"b": spawned.endpoint}
+    ) as child:
+        assert child.hear("flushed", 40)
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    assert child.last("ledger")["dropped"] == {}
+    assert names(empathy_home) == Counter(f"a-{n}" for n in range(20_000))
+    got = spawned.received()
+    assert (got["spans"], got["duplicates"]) == (20_000, 0)
+    assert balance(empathy_home).backends["b"].pending == 0
+
+
+@pytest.mark.fault("P6")
+def test_a_burst_that_memory_cannot_hold_is_counted_to_the_last_record(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    spawned.set("status:503")
+    with Child(
+        "burst", home=empathy_home, count=20_000, endpoints={"b": spawned.endpoint},
+        buffer_bytes=20_000,
+    ) as child:  # fmt: skip
+        assert not child.hear("flushed", 40)
+        assert child.end() == 0
+    ledger = child.last("ledger")
+    agrees(ledger)
+    assert set(ledger["dropped"]) <= {"queue_full"}
+    found = names(empathy_home)
+    assert found.total() + ledger["dropped"].get("queue_full", 0) == 20_000
+    assert balance(empathy_home).dropped == ledger["dropped"]
+
+
+@pytest.mark.fault("P7")
+@pytest.mark.timeout(60)
+def test_a_dead_backend_makes_nothing_grow(empathy_home: Path, spawned: Spawned) -> None:
+    spawned.set("hang")
+    with Child(
+        "soak", home=empathy_home, endpoints={"b": spawned.endpoint}, seconds=8, rate=1000
+    ) as child:
+        held = child.hear("held", 40)
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    assert held[-1]["files"] <= held[0]["files"] + 2
+    assert held[-1]["threads"] <= held[0]["threads"]
+    assert held[-1]["rss"] - held[1]["rss"] < 6 << 20
+    dropped = balance(empathy_home).backends["b"].dropped
+    assert set(dropped) == {"backlog_cap"}
+
+
+@pytest.mark.fault("P8")
+def test_steps_of_the_clock_lose_nothing_and_names_stay_unique(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    with Child("clocks", home=empathy_home, endpoints={"b": spawned.endpoint}) as child:
+        count = child.hear("count")
+        assert child.heard[-1]["flushed"]
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    expected = Counter(f"a-{n}" for n in range(count))
+    assert Counter(spawned.received()["names"]["traces"]) == expected
+    found = segments.listed(empathy_home, "traces")
+    assert len({str(one.name) for one in found}) == len(found)
+    assert any(one.name.utc > "2040" for one in found)
+
+
+# -- P9 and the edges of configure, flush and shutdown ------------------------------------------
+@pytest.mark.fault("P9")
+def test_values_that_raise_or_recurse_harm_nobody_and_are_counted(empathy_home: Path) -> None:
+    with Child("nasty", home=empathy_home, what="values") as child:
+        child.hear("leaving")
+        assert child.end() == 0
+    ledger = child.last("ledger")
+    agrees(ledger)
+    kinds = ("text", "number", "odd", "loop", "deep", "nan", "surrogate", "huge", "bytes",
+             "long", "many", "none", "nul")  # fmt: skip
+    lost = ledger["dropped"].get("encode_error", 0)
+    assert names(empathy_home).total() >= len(kinds) - lost
+    for line in lines(empathy_home):
+        assert len(line) <= 512 * 1024
+        orjson.loads(line)
+    assert balance(empathy_home).dropped == ledger["dropped"]
+
+
+@pytest.mark.fault("P9")
+def test_a_callback_that_hangs_does_not_hold_up_the_exit(empathy_home: Path) -> None:
+    with Child("nasty", home=empathy_home, what="callback") as child:
+        leaving = child.hear("leaving")
+        assert child.end() == 0
+        assert time.monotonic() - leaving <= 5
+    assert names(empathy_home) == Counter(f"a-{n}" for n in range(10))
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P9")
+def test_a_callback_that_raises_costs_only_its_own_value(empathy_home: Path) -> None:
+    with Child("nasty", home=empathy_home, what="raising") as child:
+        child.hear("leaving")
+        assert child.end() == 0
+    written = b"".join(lines(empathy_home, "metrics"))
+    assert b'"works"' in written
+    assert b'"raises"' not in written
+    assert names(empathy_home) == Counter(f"a-{n}" for n in range(10))
+
+
+@pytest.mark.fault("P2")
+@pytest.mark.parametrize("mode", ["ok", "hang"])
+def test_providers_of_the_application_are_joined_and_left_alone(
+    empathy_home: Path, spawned: Spawned, mode: str
+) -> None:
+    spawned.set(mode)
+    with Child(
+        "owned", home=empathy_home, endpoints={"b": spawned.endpoint}, fork=mode == "ok"
+    ) as child:
+        assert child.hear("same")
+        assert child.heard[-1]["theirs"] == 20
+        leaving = child.hear("leaving")
+        assert child.end() == 0
+        assert time.monotonic() - leaving <= 5
+    expected = Counter(f"a-{n}" for n in range(20))
+    if mode == "ok":
+        expected.update(f"child-{n}" for n in range(5))
+    assert names(empathy_home) == expected
+    written = b"".join(line for kind in ("logs", "metrics") for line in lines(empathy_home, kind))
+    assert b'"said"' in written
+    assert b'"theirs"' in written
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P2")
+def test_shutting_down_and_configuring_twice_loses_and_doubles_nothing(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    with Child("twice", home=empathy_home, endpoints={"b": spawned.endpoint}) as child:
+        assert child.hear("warned") == 1
+        assert child.heard[-1]["flushed"]
+        assert child.heard[-1]["unconfigured"]
+        assert child.end() == 0
+    for said in child.heard:
+        if "ledger" in said:
+            agrees(said["ledger"])
+    expected = Counter(f"{who}-{n}" for who in "abc" for n in range(10))
+    assert names(empathy_home) == expected
+    assert Counter(spawned.received()["names"]["traces"]) == expected
+    balance(empathy_home)
+
+
+@pytest.mark.fault("P6")
+@pytest.mark.parametrize("how", ["flush", "leave"])
+def test_without_a_log_the_ledger_says_what_memory_lost(
+    empathy_home: Path, spawned: Spawned, how: str
+) -> None:
+    ends = {"b": spawned.endpoint}
+    if how == "leave":
+        spawned.set("hang")
+    with Child("memory_only", home=empathy_home, endpoints=ends, count=3000, how=how) as child:
+        assert child.hear("files") == []
+        assert child.end() == 0
+    ledger = child.last("ledger")
+    agrees(ledger)
+    row = ledger["backends"]["b"]
+    assert ledger["durability"] == "memory"
+    assert row["pending"] == 0
+    got = spawned.received()
+    if how == "flush":
+        assert child.last("flushed")
+        assert got["spans"] + row["dropped"].get("queue_full", 0) == 3000
+    else:
+        assert row["dropped"]["shutdown"] > 0
+        assert row["acked"] == row["shipped"] + sum(row["dropped"].values())
+
+
+@pytest.mark.fault("P2")
+def test_flush_is_true_only_when_everything_has_arrived(
+    empathy_home: Path, backend: FaultyBackend
+) -> None:
+    backend.set("slow:0.3")
+    ends = {"b": backend.endpoint}
+    with Child("ends", how="flush", count=500, **told(empathy_home, endpoints=ends)) as child:
+        assert child.hear("flushed")
+        assert backend.received()["spans"] == 500
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    row = child.last("ledger")["backends"]["b"]
+    assert (row["pending"], row["dropped"]) == (0, {})
