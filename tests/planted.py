@@ -131,6 +131,10 @@ SECRETS["password in json in json"] = (
     "quoted",
     json.dumps({"arguments": json.dumps({"password": 'a "quoted" word', "n": 1})}),
 )
+SECRETS["password in a key error"] = (
+    "quoted",
+    str(KeyError(json.dumps({"password": 'a "quoted" word', "n": 1}))),
+)
 secret("cut json", "battery staple", within='{"user": "ada", "password": "{}')
 secret("password in xml", "hunter2!", within="<password>{}</password>")
 secret("api key in code", filler(20), within='client = Client(api_key="{}")')

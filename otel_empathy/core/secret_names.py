@@ -121,6 +121,11 @@ def _extent(text: str, at: int) -> tuple[int, int]:
     if len(quote) == 1:
         inside = _INSIDE[quote].match(text, start)
         end = start if inside is None else inside.end()
+        # A backslash before the quote is itself escaped where a text was quoted twice, as in the
+        # message of a KeyError: the value may go on.
+        while text[end : end + 1] == quote and text[end - 1] == "\\" and end > start:
+            further = _INSIDE[quote].match(text, end + 1)
+            end = end + 1 if further is None else further.end()
         if text[end : end + 1] == quote:
             return start, end
     else:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
 from otel_empathy.core import semconv
-from otel_empathy.core.call import Call
-from otel_empathy.core.outcomes import Outcome, error_type, qualified_name
+from otel_empathy.core.call import Call, Retried
+from otel_empathy.core.outcomes import Outcome, qualified_name
 from otel_empathy.core.run import Run
 from otel_empathy.emit import content, duplicates, events
 from otel_empathy.emit.context import CALL_KEY, SPAN_KEY, inherited, scope_of, suppressed
@@ -25,7 +25,7 @@ from otel_empathy.emit.cost import cost_attributes
 from otel_empathy.emit.live import live
 from otel_empathy.emit.measures import Measured, measure
 from otel_empathy.emit.safety import count, guarded
-from otel_empathy.emit.spans import Operation, message_of, record_error, stack_of
+from otel_empathy.emit.spans import Operation, kind_of, message_of, record_error, stack_of
 
 __all__ = ["CallSpan", "CallSpec", "Read", "open_call"]
 
@@ -207,6 +207,8 @@ class CallSpan(Operation):
                 count("extract", what)
             extra = {} if self._data is None else duplicates.enrich(call, self._data)
             call.close()
+            if call.retries:
+                call.retries = tuple(_named(retried) for retried in call.retries)
             self._write(outcome, error, elapsed, extra)
         finally:
             self.stop(elapsed)
@@ -231,7 +233,7 @@ class CallSpan(Operation):
         self._describe(ended, outcome)
         failure = error if outcome.is_failure else None
         if failure is not None:
-            ended[semconv.ERROR_TYPE] = error_type(failure)
+            ended[semconv.ERROR_TYPE] = kind_of(failure)
         if span is None:
             duplicates.publish(self._outer, call, {**start, **ended})
             return
@@ -326,6 +328,11 @@ class CallSpan(Operation):
         if self.call.content and content.in_events():
             known.update((key, kept[0]) for key, kept in self.call.content.items())
         events.emit(semconv.EVENT_DETAILS, events.DEBUG, known, context=self.context)
+
+
+def _named(retried: Retried) -> Retried:
+    kind = retried.error_type
+    return retried if kind is None else replace(retried, error_type=kind_of(kind))
 
 
 def _span_name(operation: str, *, model: str | None = None, agent: str | None = None) -> str:

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from otel_empathy.core import semconv
 from otel_empathy.core.ids import run_id
 from otel_empathy.core.limits import Timeouts
-from otel_empathy.core.outcomes import OTHER, Outcome, error_type
+from otel_empathy.core.outcomes import OTHER, Outcome
 from otel_empathy.core.run import Policy, Run, Transition
 from otel_empathy.core.states import Phase, RunState
 from otel_empathy.emit import events
@@ -24,7 +24,7 @@ from otel_empathy.emit.duplicates import CLEARED
 from otel_empathy.emit.instruments import record
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
-from otel_empathy.emit.spans import Operation, message_of, record_error
+from otel_empathy.emit.spans import Operation, kind_of, message_of, record_error
 from otel_empathy.emit.values import span_values
 
 __all__ = [
@@ -121,7 +121,7 @@ class RunSpan(Operation):
         run, span, context = self.run, self.span, self.context
         assert span is not None
         failure = error if outcome.is_failure else None
-        kind = None if failure is None else error_type(failure)
+        kind = None if failure is None else kind_of(failure)
         labels = self._labels
         try:
             run.finish(_STATE_OF[outcome], kind)
@@ -237,8 +237,8 @@ class PhaseSpan(Operation):
             ):
                 outer.visit = run.enter(outer.name)
             if span is not None and error is not None and outcome.is_failure:
-                span.set_attribute(semconv.ERROR_TYPE, error_type(error))
-                record_error(span, error, message_of(error), self.time_at(elapsed))
+                kind = record_error(span, error, message_of(error), self.time_at(elapsed))
+                span.set_attribute(semconv.ERROR_TYPE, kind)
         finally:
             self.stop(elapsed)
 

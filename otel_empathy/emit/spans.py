@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_empathy.core import semconv
-from otel_empathy.core.outcomes import Outcome, error_type, outcome_of, qualified_name
+from otel_empathy.core.outcomes import OTHER, Outcome, error_type, outcome_of, qualified_name
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
 
@@ -26,6 +26,7 @@ __all__ = [
     "Held",
     "Operation",
     "collecting",
+    "kind_of",
     "message_of",
     "reap",
     "record_error",
@@ -181,6 +182,12 @@ class Held:
             operation.abandon()
 
 
+def kind_of(error: BaseException | str) -> str:
+    """The name of an error for records; a code that looks like a secret is no name."""
+    kind = error_type(error)
+    return kind if live.scrub(kind) == kind else OTHER
+
+
 def message_of(error: BaseException) -> str:
     """The text of an exception, without secrets and not longer than a value may be."""
     try:
@@ -213,4 +220,4 @@ def record_error(span: Span, error: BaseException, message: str, time_ns: int) -
         known[semconv.EXCEPTION_STACKTRACE] = stack
     span.add_event(_EXCEPTION, known, time_ns)
     span.set_status(Status(StatusCode.ERROR, message))
-    return error_type(error)
+    return kind_of(error)

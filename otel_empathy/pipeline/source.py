@@ -7,6 +7,7 @@ not known and not guessed; it is skipped and counted.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -119,6 +120,10 @@ class Disk:
         self._known = segments.listed(self.home, self.signal, self.instance)
         return next((s for s in self._known if s.name.seq > segment.name.seq), None)
 
+    def _end(self, segment: segments.Segment) -> int:  # noqa: ARG002 - one who writes knows better
+        """Bytes of a segment that may be read."""
+        return sys.maxsize
+
     def _rest(self, segment: segments.Segment, place: Position, records: int) -> Batch | None:
         try:
             return self._lines(segment, place, records)
@@ -127,16 +132,16 @@ class Disk:
 
     def _lines(self, segment: segments.Segment, place: Position, records: int) -> Batch | None:
         with segment.path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            size = min(os.fstat(file.fileno()).st_size, self._end(segment))
             if place.offset and not _at_line(file.fileno(), place.offset, size):
                 # A cursor that points beyond the end or into a line is damaged: begin again.
                 self.repeats += place.records
                 place.offset = place.records = 0
             offset = place.offset
             file.seek(offset)
-            block = file.read(_BLOCK)
+            block = file.read(min(_BLOCK, size - offset))
             while b"\n" not in block:
-                more = file.read(_BLOCK)
+                more = file.read(min(_BLOCK, size - file.tell()))
                 if not more:
                     return None
                 if len(block) > _LONGEST:
@@ -182,12 +187,12 @@ class Own(Disk):
 
     def read(self, position: Position, records: int) -> Batch | None:
         """The next batch, or None when all is read."""
-        lines = self._writer.recent(position.seq, position.offset, records)
+        lines = self._writer.tail.after(position.seq, position.offset, records)
         if not lines and position.seq:
             # At the end of a segment the next line stands at the beginning of the next one.
             name = self._writer.name
             if name is not None and name.seq > position.seq and self._at_end(position):
-                lines = self._writer.recent(position.seq + 1, 0, records)
+                lines = self._writer.tail.after(position.seq + 1, 0, records)
         if not lines:
             if lines is not None and self._caught_up(position):
                 return None
@@ -199,6 +204,13 @@ class Own(Disk):
         done = position.records if same else 0
         after = Position(first, lines[-1].end, done + count)
         return Batch([chunk for line in lines for chunk in line.chunks], after, Counter())
+
+    def _end(self, segment: segments.Segment) -> int:
+        """Only what is acknowledged: what stands behind it may be cut off again."""
+        name = self._writer.name
+        if name is not None and name.seq == segment.name.seq:
+            return self._writer.offset
+        return sys.maxsize
 
     def _caught_up(self, position: Position) -> bool:
         name = self._writer.name

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +135,73 @@ def test_repair_cuts_torn_tails_of_the_dead_only_and_keeps_a_copy(
     assert f"cut 7 bytes off {closed.name} at 21" in note
     copy = Path(note.splitlines()[0].rpartition("copy: ")[2])
     assert copy.read_bytes() == b'{"resourceSpans":[]}\n{"resou'
+
+
+@pytest.mark.fault("S4")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"garbage\n",
+        b"\0" * 99 + b'{"resourceSpans":[]}\n',
+        b'{"resourceSpans":\xff}\n',
+        b"[" * 99_999 + b"\n",
+        b"x" * (17 << 20) + b"\n",
+    ],
+    ids=["garbage", "NULs", "no UTF-8", "deep", "long"],
+)
+def test_lines_that_cannot_be_read_are_a_warning(home: Path, closed: Path, damage: bytes) -> None:
+    whole = closed.read_bytes()
+    assert named(checks(home), "lines") == [Check("lines", "ok", "1, each can be read")]
+    closed.write_bytes(whole + damage + whole)
+    [found] = named(checks(home), "lines")
+    assert (found.level, found.detail.startswith("1 line cannot be read")) == ("warning", True)
+    assert f"{closed} at byte {len(whole)}" in found.detail
+
+
+def test_files_that_cannot_be_read_are_a_finding(
+    home: Path, closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refusing(name: Any, *args: Any, **kwargs: Any) -> int:  # root may open everything
+        if Path(name) == closed:
+            raise PermissionError(13, "no", str(name))
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refusing)
+    [found] = named(checks(home), "lines")
+    assert (found.level, str(closed) in found.detail) == ("finding", True)
+
+
+@pytest.mark.parametrize("name", ["otlp", "otlp/traces"])
+def test_a_file_in_place_of_a_folder_of_the_log_is_a_finding(home: Path, name: str) -> None:
+    shutil.rmtree(home / name)
+    (home / name).touch(mode=0o600)
+    [found] = named(checks(home), "home")[1:]
+    assert (found.level, "no folder" in found.detail) == ("finding", True)
+
+
+@pytest.mark.fault("S10")
+def test_a_log_that_is_a_link_is_a_finding(home: Path, tmp_path: Path) -> None:
+    (home / "otlp").rename(tmp_path / "elsewhere")
+    (home / "otlp").symlink_to(tmp_path / "elsewhere")
+    assert [check.level for check in named(checks(home), "files")] == ["finding"]
+
+
+def test_prices_that_cannot_be_used_are_a_finding(home: Path, tmp_path: Path) -> None:
+    environ = {"OTEL_EMPATHY_PRICES": str(tmp_path / "none.json")}
+    [found] = named(checks(home, environ), "settings")
+    assert (found.level, "none.json" in found.detail) == ("finding", True)
+
+
+def test_a_secret_that_others_may_read_is_a_finding_wherever_it_is(
+    home: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o644)
+    secret.chmod(0o644)
+    [found] = named(checks(home, {"OTEL_EMPATHY_SECRET_FILE": str(secret)}), "files")
+    assert (found.level, str(secret) in found.detail) == ("finding", True)
 
 
 def test_an_unreadable_cursor_is_a_warning(home: Path) -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from store.lines import call, line, segment
 
 from otel_empathy.cli import main
 
@@ -78,3 +80,29 @@ def test_a_missing_folder_is_unavailable(demo: Any, tmp_path: Path) -> None:
 def test_a_signal_needs_otlp(demo: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "-f", "csv", "--signal", "logs", "--home", str(demo.home)]) == 2
     assert "needs -f otlp" in capsys.readouterr().err
+
+
+@pytest.mark.fault("H10")
+def test_an_export_never_replaces_a_segment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = segment(tmp_path, line(call()))
+    for args in (["export", "-f", "jsonl"], ["traces", "export"]):
+        assert main([*args, "-o", str(path), "--home", str(tmp_path)]) == 2
+        assert "in the log itself" in capsys.readouterr().err
+    assert path.read_bytes().count(b"\n") == 1
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("form", ["csv", "jsonl", "otlp"])
+def test_a_terminal_obeys_nothing_of_what_is_exported(
+    tmp_path: Path, terminal: Callable[..., tuple[int, str]], form: str
+) -> None:
+    nasty = "\x1b]0;title\x07\u202ea\x9b2J\nb"
+    segment(tmp_path, line(call(model=nasty)))
+    code, seen = terminal("export", "-f", form, "--home", str(tmp_path), coloured=True)
+    assert code == 0
+    assert "gpt-4o" not in seen
+    assert not set(seen) & set("\x1b\x07\x9b\u202e")
+    assert main(["export", "-f", "csv", "-o", str(tmp_path / "x"), "--home", str(tmp_path)]) == 0
+    assert nasty in (tmp_path / "x").read_text()

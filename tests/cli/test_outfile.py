@@ -101,3 +101,14 @@ def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
     path = str(tmp_path / "no" / "calls.csv")
     with pytest.raises(Unavailable, match="create the folder"), outfile.opened(path):
         pass
+
+
+@pytest.mark.fault("H10")
+def test_the_log_itself_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "home" / "otlp"
+    log.mkdir(parents=True)
+    (tmp_path / "door").symlink_to(log)
+    for path in (log / "traces" / "x.jsonl", log / "x", tmp_path / "door" / "x"):
+        with pytest.raises(WrongValue, match="in the log itself"):
+            outfile.checked(str(path), log=log)
+    assert outfile.checked(str(tmp_path / "home" / "calls.csv"), log=log)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
+from store.lines import call, line, segment, span
 
 from otel_empathy.cli import main
 
@@ -111,6 +113,52 @@ def test_a_list_fits_its_terminal(demo: Any, terminal: Terminal) -> None:
         table = [row for row in seen.splitlines() if not row.startswith("`")]
         assert max(map(len, table)) <= width
         assert "✗ 2" in seen
+
+
+@pytest.mark.parametrize("width", [60, 75, 76, 109, 110, 120])
+def test_a_list_cuts_names_and_nothing_else(tmp_path: Any, terminal: Terminal, width: int) -> None:
+    long = call(model="m" * 200, cost=0.001234, error=True, trace="ab" * 16)
+    segment(tmp_path, line(long, service="s" * 200))
+    _, seen = terminal("traces", "--home", str(tmp_path), width=width)
+    [row] = [row for row in seen.splitlines() if "✗ 1" in row]
+    assert cell_len(row) <= width
+    assert row.split()[0] == "abababab"
+    assert row.rstrip().endswith("110  $0.001234  1.00 s")
+
+
+def test_an_ambiguous_beginning_names_a_few_of_the_ids(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segment(tmp_path, line(*[span(trace=f"{number:02x}" * 16) for number in range(16)]))
+    assert main(["traces", "0", "--home", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "beginning of several: " + ", ".join(f"{n:02x}" * 16 for n in range(5)) + ", …" in said
+    assert "05" * 16 not in said
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        {"empathy.cost.amount": True},
+        {"gen_ai.usage.input_tokens": True},
+        {"x": [float("nan"), float("inf")], "y": -float("inf")},
+    ],
+)
+def test_values_that_make_no_sense_are_still_one_line_of_json(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str], attribute: dict[str, Any]
+) -> None:
+    text = line(call(cost=None, input=None, trace="ab" * 16, more=attribute))
+    for word in (b"NaN", b"-Infinity", b"Infinity"):  # as protobuf writes them into JSON
+        text = re.sub(rb'(?<=Value":)' + word, b'"' + word + b'"', text)
+    segment(tmp_path, text)
+    for args in (["traces"], ["traces", "ab"], ["tail", "--days", "9999"]):
+        assert main([*args, "--home", str(tmp_path)]) == 0
+        output = capsys.readouterr()
+        [row] = output.out.splitlines()
+        found = json.loads(row, parse_constant=pytest.fail)
+        assert "could not be read" not in output.err
+        assert found.get("cost") is None
+        assert found.get("tokens_input") in {None, 0}
 
 
 def test_an_empty_log_is_no_error(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:

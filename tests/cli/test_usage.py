@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store.lines import SECOND, call, line, segment
 
 from otel_empathy.cli import main
+from otel_empathy.core.clock import SYSTEM
 
 
 def shown(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
@@ -54,6 +56,27 @@ def test_savings_are_repriced_on_request(demo: Any, capsys: pytest.CaptureFixtur
     usage = shown(capsys, "usage", "--method", "repriced", "--home", str(demo.home))
     savings = usage["savings"]
     assert (savings["method"], savings["reference"]) == ("repriced", "demo/demo-large")
+
+
+def test_the_reference_of_repriced_savings_can_be_named(
+    demo: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["usage", "--method", "repriced", "--home", str(demo.home), "--reference"]
+    assert shown(capsys, *args, "demo/demo-mini")["savings"]["reference"] == "demo/demo-mini"
+    assert main([*args, "nobody/nothing"]) == 2
+    assert "the price table does not know it" in capsys.readouterr().err
+
+
+def test_long_lists_of_names_are_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = SYSTEM.time_ns() - 9 * SECOND
+    sent = [call(workflow=f"w{n:03d}{'x' * 99}", start=now, cost=1 + n) for n in range(50)]
+    segment(tmp_path, line(*sent))
+    assert main(["usage", "--table", "--home", str(tmp_path)]) == 0
+    seen = capsys.readouterr().out
+    assert "w049xxx" in seen
+    assert "w010" not in seen
+    assert " 44 more" in seen
+    assert "x" * 41 not in seen
 
 
 def test_the_table_has_a_row_for_each_group_and_the_savings(

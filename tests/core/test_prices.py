@@ -371,6 +371,7 @@ def test_the_bundled_file_is_itself_a_valid_override() -> None:
     ("content", "told"),
     [
         ("{", "is no JSON"),
+        ("[" * 99_999, "is no JSON"),
         ("[]", "needs an object 'models'"),
         ('{"models": []}', "needs an object 'models'"),
         ('{"models": {}, "extra": 1}', "'extra' is unknown"),

@@ -699,7 +699,7 @@ def memory_only(home: str, endpoints: Mapping[str, str], count: int, how: str) -
 @program
 def soak(home: str, endpoints: Mapping[str, str], seconds: float, rate: float) -> None:
     """Goes on for a while with a dead backend, and says how much of everything it holds."""
-    rt = begin(home, endpoints, segment_bytes=100_000, backlog_max_bytes=400_000)
+    rt = begin(home, endpoints, segment_bytes=100_000, backlog_max_bytes=400_000, timeout=1)
 
     def held() -> dict[str, int]:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -800,10 +800,13 @@ def nasty(home: str, what: str) -> None:
         with safety.swallow():
             for key, value in values.items():
                 one = tracer.start_span(f"a-{key}")
-                one.set_attribute(key, value)
-                one.add_event(key, {key: value})
+                with contextlib.suppress(Exception):  # the SDK itself refuses some of them
+                    one.set_attribute(key, value)
+                with contextlib.suppress(Exception):
+                    one.add_event(key, {key: value})
                 one.end()
-                _logs.get_logger("fault").emit(body=value, attributes={key: value})
+                with contextlib.suppress(Exception):
+                    _logs.get_logger("fault").emit(body=value, attributes={key: value})
     elif what == "callback":
 
         def hangs(_: object) -> Iterator[Any]:

@@ -25,8 +25,8 @@ from typing import Any
 
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS, parse
-from otel_empathy.pipeline.cursor import all_cursors
-from otel_empathy.pipeline.ledger import Balance, recompute
+from otel_empathy.pipeline.cursor import Cursor, all_cursors
+from otel_empathy.pipeline.ledger import Balance, read_record, recompute
 
 __all__ = [
     "Child",
@@ -192,6 +192,11 @@ def unshipped(home: Path, backend: str) -> int:
     """Records behind the cursors of a backend, counted line by line."""
     total = 0
     cursors = all_cursors(home)
+    for path in (home / "ledger").glob("????????.json"):
+        record = read_record(path)
+        if record is not None and backend in record.backends:
+            # A process may end before its backend has written where it stands.
+            cursors.setdefault((backend, path.stem), Cursor(backend, path.stem))
     for signal_name in SIGNALS:
         for segment in segments.listed(home, signal_name):
             cursor = cursors.get((backend, segment.name.instance))

@@ -324,12 +324,12 @@ def test_the_newest_lines_are_kept_for_backends(empathy_home: Path) -> None:
     for number in range(1, 4):
         put(log, number)
     writer = log.writers["traces"]
-    lines = writer.recent(1, 0, 10)
+    lines = writer.tail.after(1, 0, 10)
     assert lines is not None
     assert [line.start for line in lines] == [0, lines[0].end, lines[1].end]
-    assert writer.recent(1, lines[1].start, 10) == lines[1:]
-    assert writer.recent(1, lines[2].end, 10) == []
-    assert writer.recent(1, 7, 10) is None
+    assert writer.tail.after(1, lines[1].start, 10) == lines[1:]
+    assert writer.tail.after(1, lines[2].end, 10) == []
+    assert writer.tail.after(1, 7, 10) is None
     log.close(1)
 
 
@@ -345,8 +345,8 @@ def test_memory_of_the_newest_lines_is_bounded(empathy_home: Path) -> None:
     for number in range(1, 300):
         put(log, number, padding=100_000)
     log.flush(10)
-    assert log.writers["traces"].tail_bytes <= 8 << 20
-    assert log.writers["traces"].recent(1, 0, 10) is None
+    assert log.writers["traces"].tail.bytes <= 8 << 20
+    assert log.writers["traces"].tail.after(1, 0, 10) is None
     log.close(5)
 
 

@@ -108,9 +108,10 @@ def test_usage_and_savings_are_those_that_are_asked_for_apart(tmp_path, method):
 def test_usage_and_savings_are_of_the_same_calls_while_others_are_written(tmp_path):
     path = segment(tmp_path, line(call()))
 
-    def write(done, total):
-        with path.open("ab") as file:
-            file.write(line(call()))
+    def write(done, total, left=iter(range(9))):
+        if next(left, None) is not None:
+            with path.open("ab") as file:
+                file.write(line(call()))
 
     store = Store(tmp_path, clock=Clock(), progress=write)
     used, saved = store.usage_and_savings(days=7)

@@ -1,0 +1,331 @@
+"""The segments of one signal: how a record gets into a file, or waits, or is counted as dropped.
+
+The log decides when a record may be written through, and holds the clock, the limits and the
+thread; here is what happens to the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from otel_empathy.core import semconv
+from otel_empathy.pipeline import segments
+from otel_empathy.pipeline.chunk import Chunk, Signal
+from otel_empathy.pipeline.ledger import Count
+from otel_empathy.pipeline.tail import Line, Tail
+
+if TYPE_CHECKING:
+    from otel_empathy.pipeline.log import Log
+
+__all__ = ["HOLD", "WRITE", "Writer"]
+
+HOLD = 0.001  # seconds that a caller may be held, at the most
+WRITE = 1 << 20
+_HEAD = b'"resource":{"attributes":['
+_LINE = 512 * 1024
+_CHECK = 0.5  # seconds between two looks whether the segment still has a name
+
+
+class Writer:
+    """The segments of one signal.
+
+    `io` is held while a line is written, the queue's counters are guarded by `count.lock`.
+    """
+
+    def __init__(self, log: Log, signal: Signal) -> None:
+        self.log = log
+        self.signal = signal
+        self.io = threading.RLock()  # so that only its holder can let go of it
+        self.pending: deque[Chunk] = deque()
+        self.count = Count()
+        self.tail = Tail()
+        self.name: segments.Name | None = None
+        self.offset = 0
+        self._fd = -1
+        self._most = log.options.segment_bytes
+        self._seq = 0
+        self._day = -1
+        self._segment = b""
+        self._checked = 0.0
+
+    # -- taking -----------------------------------------------------------------------------------
+
+    def append(self, chunk: Chunk) -> None:
+        """Take one record: write it, let it wait, or count it as dropped."""
+        log, count = self.log, self.count
+        if log.closed:
+            with count.lock:
+                count.queued += chunk.count
+                count.dropped["shutdown"] += chunk.count
+            return
+        if len(chunk.resource) + len(chunk.scope) + len(chunk.body) + 256 > _LINE:
+            with count.lock:
+                count.queued += chunk.count
+                count.dropped["too_large"] += chunk.count
+            log.tick()
+            return
+        now = log.clock.monotonic()
+        try:
+            if not self.pending and log.through(now) and self.io.acquire(timeout=HOLD):
+                try:
+                    if not self.pending and not log.closed:
+                        self._through(chunk)
+                        return
+                finally:
+                    self.io.release()
+        except BaseException:
+            # A signal handler that raises may do so right after the lock was taken.
+            with contextlib.suppress(RuntimeError):
+                self.io.release()
+            raise
+        self._enqueue(chunk, counted=False)
+
+    def _through(self, chunk: Chunk) -> None:
+        """Write one record in the thread that made it; what the disk refuses waits."""
+        acked = self.count.acked
+        try:
+            written = self._write([chunk])
+        except BaseException:
+            # Ctrl-C, or any signal handler that raises: the file may hold more than we know of.
+            self.tail.clear()
+            if self.count.acked == acked:
+                self._undo()
+                self._enqueue(chunk, counted=False)
+            else:
+                self.count.through += chunk.count
+            raise
+        self.count.through += chunk.count
+        if not written:
+            self._enqueue(chunk, counted=True)
+
+    def _enqueue(self, chunk: Chunk, *, counted: bool) -> None:
+        log, count = self.log, self.count
+        room = log.reserve(len(chunk.body))
+        with count.lock:
+            if not counted:
+                count.queued += chunk.count
+            if log.closed:
+                count.dropped["shutdown"] += chunk.count
+                return
+            if room:
+                count.waiting += chunk.count
+                self.pending.append(chunk)
+            else:
+                count.dropped[log.trouble or "queue_full"] += chunk.count
+        log.queued()
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Write all that waits, in batches; stops at the first refusal."""
+        while self.pending:
+            with self.io:
+                most = self._most
+                limit = min(WRITE, most // 2)
+                batch: list[Chunk] = []
+                size = 0
+                with self.count.lock:
+                    for chunk in self.pending:
+                        if batch and size + len(chunk.body) > limit:
+                            break
+                        batch.append(chunk)
+                        size += len(chunk.body)
+                if not batch or not self._write(batch):
+                    if self._most < most and len(batch) > 1:
+                        continue
+                    return
+                with self.count.lock:
+                    for chunk in batch:
+                        self.pending.popleft()
+                        self.count.waiting -= chunk.count
+                self.log.release(size)
+
+    def _write(self, chunks: list[Chunk]) -> bool:
+        """Write chunks as whole lines; True when all are acknowledged."""
+        log = self.log
+        try:
+            self._ready(sum(len(chunk.body) for chunk in chunks))
+        except OSError as error:
+            log.failed(error, "open")
+            return False
+        lines = list(self._lines(chunks))
+        data = b"".join(text for text, _ in lines)
+        size, start, count = len(data), self.offset, sum(chunk.count for chunk in chunks)
+        begin = log.clock.monotonic()
+        try:
+            done = os.write(self._fd, data)
+            while done < size:
+                done += os.write(self._fd, data[done:])
+            if log.options.fsync == 0:
+                os.fdatasync(self._fd)
+        except OSError as error:
+            self._undo()
+            if error.errno == errno.EFBIG:
+                # Files may not be as large as ours: this segment is over, later ones end sooner.
+                self._shut()
+                self._most = max(4096, min(self._most, start or size // 2))
+                if start:
+                    return self._write(chunks)
+            log.failed(error, "write")
+            return False
+        # Nothing is called between these two, so no signal handler can come between them.
+        self.offset = start + size
+        self.count.acked += count
+        if len(chunks) == 1:  # the caller's own write; a long batch says nothing about the disk
+            log.took(log.clock.monotonic() - begin)
+        self._keep(lines, start)
+        if log.trouble is not None:
+            log.recovered()
+        log.written(count)
+        return True
+
+    def _undo(self) -> None:
+        """Cut our own segment back to its last whole line, or leave it for a new one."""
+        try:
+            os.ftruncate(self._fd, self.offset)
+        except OSError:
+            self._shut()
+
+    def _lines(self, chunks: list[Chunk]) -> Iterator[tuple[bytes, list[Chunk]]]:
+        group: list[Chunk] = []
+        size = 0
+        for chunk in chunks:
+            same = group and group[0].resource == chunk.resource
+            if group and (not same or size + len(chunk.body) + len(chunk.scope) > _LINE - 16384):
+                yield self._line(group), group
+                group, size = [], 0
+            group.append(chunk)
+            size += len(chunk.body) + len(chunk.scope) + 32
+        if group:
+            yield self._line(group), group
+
+    def _line(self, group: list[Chunk]) -> bytes:
+        outer, inner, leaf = (
+            self.signal.outer.encode(),
+            self.signal.inner.encode(),
+            self.signal.leaf.encode(),
+        )
+        rest = group[0].resource[len(_HEAD) :]
+        comma = b"" if rest.startswith(b"]") else b","
+        scopes: list[bytes] = []
+        index = 0
+        while index < len(group):
+            scope = group[index].scope
+            bodies = []
+            while index < len(group) and group[index].scope == scope:
+                bodies.append(group[index].body)
+                index += 1
+            scopes.append(b'{%s,"%s":[%s]}' % (scope, leaf, b",".join(bodies)))
+        return b'{"%s":[{%s%s%s%s,"%s":[%s]}]}\n' % (
+            outer, _HEAD, self._segment, comma, rest, inner, b",".join(scopes),
+        )  # fmt: skip
+
+    def _keep(self, lines: list[tuple[bytes, list[Chunk]]], start: int) -> None:
+        """Remember the newest lines for backends that are not behind."""
+        if not self.log.options.tail or self.name is None:
+            return
+        made = []
+        for text, chunks in lines:
+            end = start + len(text)
+            made.append(Line(self.name.seq, start, end, str(self.name), chunks))
+            start = end
+        self.tail.add(made)
+
+    # -- segments ---------------------------------------------------------------------------------
+
+    def _ready(self, size: int) -> None:
+        """Have a segment open that this write fits into, of today, that still has its name."""
+        log = self.log
+        now = log.clock.time_ns()
+        day = now // 86_400_000_000_000
+        if self._fd >= 0:
+            if self.offset and (self.offset + size > self._most or day != self._day):
+                self._open(day)
+                return
+            mono = log.clock.monotonic()
+            if mono - self._checked < _CHECK:
+                return
+            self._checked = mono
+            if self._intact():
+                return
+            self._shut()
+        self._open(day)
+
+    def _intact(self) -> bool:
+        """Whether our segment is still where it was and as long as we made it."""
+        ours = os.fstat(self._fd)
+        try:
+            found = (segments.folder(self.log.home, self.signal.name) / str(self.name)).stat(
+                follow_symlinks=False
+            )
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(ours, found) and ours.st_size == self.offset
+
+    def _open(self, day: int) -> None:
+        log = self.log
+        if log.on_open is not None:
+            log.on_open()
+        fd, name = segments.open_new(
+            log.home, self.signal.name, log.service, log.instance[:8], self._seq + 1, log.clock
+        )
+        old, self._fd = self._fd, fd
+        self._seq, self.name, self.offset, self._day = name.seq, name, 0, day
+        self._checked = log.clock.monotonic()
+        identity = f"{log.instance}-{name.seq}-{self.signal.name}"
+        self._segment = b'{"key":"%s","value":{"stringValue":"%s"}}' % (
+            semconv.SEGMENT_ID.encode(),
+            identity.encode(),
+        )
+        if old >= 0:
+            if log.options.fsync is not None:
+                os.fdatasync(old)
+            os.close(old)
+        if log.on_rotate is not None:
+            log.on_rotate()
+
+    def sync(self) -> None:
+        """Bring what was written to the disk itself."""
+        fd = self._fd
+        if fd < 0:
+            return
+        try:
+            copy = os.dup(fd)  # a rotation may close the segment while we wait for the disk
+        except OSError:
+            return
+        try:
+            os.fdatasync(copy)
+        except OSError as error:
+            self.log.failed(error, "sync")
+        finally:
+            os.close(copy)
+
+    def _shut(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def close(self, timeout: float) -> None:
+        """Let go of the segment; what still waits is lost and counted."""
+        locked = self.io.acquire(timeout=timeout)
+        try:
+            with self.count.lock:
+                if self.count.waiting:
+                    self.count.dropped["shutdown"] += self.count.waiting
+                    self.count.waiting = 0
+                self.pending.clear()
+            if locked:
+                self._shut()
+        finally:
+            if locked:
+                self.io.release()
+
+    def abandon(self) -> None:
+        """Close the inherited descriptor of a parent's segment."""
+        self._shut()
