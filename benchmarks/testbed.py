@@ -44,10 +44,11 @@ from testbed_child import Work
 from otel_empathy.core.clock import SYSTEM
 from otel_empathy.core.settings import Settings
 from otel_empathy.pipeline import segments
-from otel_empathy.pipeline.backends import aside, ship
+from otel_empathy.pipeline.backends import ship
 from otel_empathy.pipeline.cursor import all_cursors
 from otel_empathy.pipeline.ledger import recompute
 from otel_empathy.pipeline.otlp import Otlp
+from otel_empathy.pipeline.shipping import aside
 from otel_empathy.wiring import plans
 
 __all__ = ["SCENARIOS", "Outcome", "Scenario"]

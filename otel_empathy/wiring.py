@@ -37,7 +37,7 @@ from otel_empathy.pipeline import (
     self_health,
     transport,
 )
-from otel_empathy.pipeline.backends import Backend, Plan, Sender
+from otel_empathy.pipeline.backends import Backend
 from otel_empathy.pipeline.cursor import Position
 from otel_empathy.pipeline.encode_json import Limits
 from otel_empathy.pipeline.inside import Inside
@@ -47,6 +47,7 @@ from otel_empathy.pipeline.memory import Memory
 from otel_empathy.pipeline.otlp import Console, Otlp
 from otel_empathy.pipeline.processor import Sink
 from otel_empathy.pipeline.providers import Providers
+from otel_empathy.pipeline.shipping import Plan, Sender
 
 __all__ = ["Runtime", "configure", "flush", "runtime", "shutdown"]
 

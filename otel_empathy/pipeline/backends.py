@@ -12,94 +12,28 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import orjson
 from opentelemetry import context as otel_context
 
-from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
-from otel_empathy.emit import events, safety
-from otel_empathy.pipeline import encode_json, ledger, segments
+from otel_empathy.emit import safety
+from otel_empathy.pipeline import ledger, segments
 from otel_empathy.pipeline.bell import Bell
-from otel_empathy.pipeline.chunk import SIGNALS, Chunk, Signal, split
+from otel_empathy.pipeline.chunk import SIGNALS, Chunk
 from otel_empathy.pipeline.cursor import Claim, Cursor, Position, cursor_folder, register
 from otel_empathy.pipeline.delta import Delta
-from otel_empathy.pipeline.inside import Inside, Outside
+from otel_empathy.pipeline.inside import Inside
 from otel_empathy.pipeline.log import Log
-from otel_empathy.pipeline.outcome import Outcome
+from otel_empathy.pipeline.shipping import Lane, Plan, Shipping
 from otel_empathy.pipeline.source import Disk, Own, Queue, Source
 
-__all__ = ["Backend", "Plan", "Sender", "Shipment", "aside", "ship"]
+__all__ = ["Backend", "Shipment", "ship"]
 
 _LOGGER = logging.getLogger("otel_empathy")
 _SUPPRESS = "suppress_instrumentation"
 _ADOPT = 5.0  # seconds between two looks for logs whose writer is gone
-_PROBE = 60.0  # seconds after which a paused lane is tried again
-_BASE, _CAP = 1.0, 30.0  # full jitter between tries
-_POISON = 5  # tries after which a batch is suspected
-
-
-class Sender(Protocol):
-    """What a backend sends through."""
-
-    def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
-        """Send one batch, by the deadline on the monotonic clock."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How a backend is served.
-
-    Args:
-        name: Its name, by which it is addressed, counted and remembered.
-        connect: Makes the sender, in the worker's thread.
-        signals: What it takes.
-        start: `now`, or `oldest` to be sent what the home already holds.
-        delta: Whether it wants metrics as differences.
-        timeout: Seconds for one request.
-        component: What the conventions call an exporter of its kind.
-    """
-
-    name: str
-    connect: Callable[[], Sender]
-    signals: tuple[str, ...] = ("traces", "metrics", "logs")
-    start: str = "now"
-    delta: bool = False
-    timeout: float = 10.0
-    component: str = "custom_exporter"
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """One signal of one process on its way to one backend."""
-
-    signal: str
-    source: Source
-    cursor: Cursor
-    own: bool
-    parts: list[list[Chunk]] = field(default_factory=list)
-    after: Position | None = None
-    shipped: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    attempts: int = 0
-    retry_at: float = 0.0
-    state: str = "healthy"
-    bisect: bool = False
-    began: float = 0.0
-    trouble: str | None = None  # what went wrong with the batch in flight, if anything did
-    delta: Delta | None = None
-
-    @property
-    def position(self) -> Position:
-        return self.cursor.positions[self.signal]
 
 
 class Backend:
@@ -129,7 +63,7 @@ class Backend:
         sync: bool = False,
         clock: Clock = SYSTEM,
         jitter: Callable[[], float] = random.random,
-        measure: Callable[[Backend, float, str | None], None] | None = None,
+        measure: Callable[[Plan, float, str | None], None] | None = None,
     ) -> None:
         self.plan = plan
         self.name = plan.name
@@ -140,39 +74,31 @@ class Backend:
         self.buffer = buffer
         self.sync = sync
         self.clock = clock
-        self.jitter = jitter
-        self.state = "healthy"
-        self.error: str | None = None
-        self.message: str | None = None
-        self.retries: Counter[str] = Counter()
-        self.exported: Counter[tuple[str, str]] = Counter()  # (signal, reason or "")
-        self.settled_own: Counter[str] = Counter()
-        self._measure = measure
+        self.shipping = Shipping(
+            plan, home=home, records=records, clock=clock, jitter=jitter, measure=measure
+        )
         self.fresh = Bell()
-        self.lanes: list[_Lane] = []
+        self.lanes: list[Lane] = []
         self.queues: dict[str, Queue] = {}
         self.dropped: Counter[str] = Counter()
         self._claims: dict[str, Claim] = {}
         self._cursors: dict[str, Cursor] = {}
         self._done: set[str] = set()  # processes that are gone and owe this backend nothing
         self._log: Log | None = None
-        self._sender: Sender | None = None
         self._urgent = Bell()
         self._turned = Bell()
         self._round = 0
         self._news = 0
-        self._stopping: float | None = None
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
         self._adopted_at = float("-inf")
-        self._quiet_until = 0.0
 
     # -- the owner's side -------------------------------------------------------------------------
 
     def begin(self, log: Log | None) -> None:
         """Take over the log of this process and start; called when its first record comes."""
         with self._start:
-            if self._thread is not None or self._stopping is not None:
+            if self._thread is not None or self.shipping.stopping is not None:
                 return
             self._log = log
             self._thread = threading.Thread(
@@ -200,6 +126,11 @@ class Backend:
         self.wrote(chunk.count)
 
     @property
+    def state(self) -> str:
+        """`healthy`, `retrying`, `paused` (a person must act) or `full`."""
+        return self.shipping.state
+
+    @property
     def begun(self) -> bool:
         """Whether the worker runs."""
         return self._thread is not None
@@ -219,7 +150,7 @@ class Backend:
 
     def reset(self) -> None:
         """Try again now, whatever was said before."""
-        self._quiet_until = 0.0
+        self.shipping.quiet_until = 0.0
         for lane in self.lanes:
             lane.retry_at = 0.0
         self.hurry()
@@ -230,7 +161,7 @@ class Backend:
         while True:
             if self._reached(ends):
                 return True
-            if self._thread is None or self._stopping is not None:
+            if self._thread is None or self.shipping.stopping is not None:
                 return False
             if self.state != "healthy" and self._round > before:
                 return False
@@ -261,20 +192,20 @@ class Backend:
 
     def stop(self, deadline: float) -> None:
         """Send what can be sent by the deadline, then end; the rest stays in the log."""
-        self._stopping = deadline
+        self.shipping.stopping = deadline
         self.hurry()
 
     def join(self) -> None:
         """Wait for the end of the worker, until the deadline that `stop()` was given."""
         thread = self._thread
-        if thread is not None and self._stopping is not None:
-            thread.join(max(0.0, self._stopping - self.clock.monotonic()))
+        if thread is not None and self.shipping.stopping is not None:
+            thread.join(max(0.0, self.shipping.stopping - self.clock.monotonic()))
 
     def forget(self) -> None:
         """Count what is left in memory alone, now that nobody will send it."""
         if self._log is None:
             taken = sum(queue.records for queue in list(self.queues.values()))
-            settled = sum(self.settled_own.values())
+            settled = sum(self.shipping.settled_own.values())
             self.dropped["shutdown"] += max(0, taken - settled)
 
     def abandon(self) -> None:
@@ -295,7 +226,7 @@ class Backend:
     def once(self, deadline: float) -> None:
         """Ship, in this thread, what is owed of processes that are gone; trouble ends it."""
         assert self.home is not None
-        self._sender = self.plan.connect()
+        self.shipping.sender = self.plan.connect()
         token = otel_context.attach(otel_context.set_value(_SUPPRESS, True))
         try:
             register(self.home, self.name, self.clock.time_ns())
@@ -308,7 +239,7 @@ class Backend:
             self._release()
         finally:
             otel_context.detach(token)
-            self._sender.close()
+            self.shipping.sender.close()
             for claim in self._claims.values():
                 claim.free()
 
@@ -329,7 +260,7 @@ class Backend:
 
     def _serve(self) -> None:
         while not self._prepare():
-            if self._stopping is not None:
+            if self.shipping.stopping is not None:
                 return
             self.fresh.wait(1.0)
         while True:
@@ -341,46 +272,62 @@ class Backend:
                 worked = False
                 with safety.guarded("export"):
                     self._adopt()
-                    worked = self._pass()
+                    worked = self._pass() and self._behind()
                 self._round += 1
                 self._turned.ring()
                 if self._ending():
                     return
 
+    def _behind(self) -> bool:
+        """Whether more than news waits; news gather into a batch before they are shipped."""
+        if self.shipping.stopping is not None:
+            return True
+        for lane in self.lanes:
+            if lane.parts or not lane.own:
+                return True
+            taken = (
+                self._log.counts[lane.signal].acked
+                if self._log is not None
+                else self.queues[lane.signal].records
+            )
+            if taken - self.shipping.settled_own[lane.signal] >= self.records:
+                return True
+        return False
+
     def _ending(self) -> bool:
-        if self._stopping is None:
+        if self.shipping.stopping is None:
             return False
-        over = self.clock.monotonic() >= self._stopping
+        over = self.clock.monotonic() >= self.shipping.stopping
         own = [lane for lane in self.lanes if lane.own]
         trouble = any(lane.state != "healthy" for lane in own)
         busy = any(lane.parts or self._more(lane) for lane in own)
         if over or trouble or not busy:
-            if self._sender is not None:
-                self._sender.close()
+            if self.shipping.sender is not None:
+                self.shipping.sender.close()
             for claim in self._claims.values():
                 claim.free()
             return True
         return False
 
-    def _more(self, lane: _Lane) -> bool:
+    def _more(self, lane: Lane) -> bool:
         return lane.source.read(lane.position, 1) is not None
 
     def _wait(self) -> None:
         now = self.clock.monotonic()
         times = [self._adopted_at + _ADOPT] if self.home is not None else [now + 60.0]
         times += [lane.retry_at for lane in self.lanes if lane.retry_at > now]
-        if self.fresh.wait(max(0.0, min(times) - now)) and self._stopping is None:
+        if self.fresh.wait(max(0.0, min(times) - now)) and self.shipping.stopping is None:
             self._urgent.wait(self.delay)
             self._urgent.silence()
 
     def _prepare(self) -> bool:
         """Take our own claim and cursors; False while the disk refuses."""
-        if self._sender is None:
+        if self.shipping.sender is None:
             try:
-                self._sender = self.plan.connect()
+                self.shipping.sender = self.plan.connect()
             except Exception as error:  # noqa: BLE001 - a backend's fault is its own affair
                 safety.tell("export", error)
-                self._say("retrying", type(error).__qualname__, str(error))
+                self.shipping.say("retrying", type(error).__qualname__, str(error))
                 return False
         log = self._log
         if log is None:
@@ -416,14 +363,14 @@ class Backend:
             if not path.exists():
                 Cursor(self.name, instance, signals=self.plan.signals).save(home)
 
-    def _lane(self, signal: str, source: Source, cursor: Cursor, *, own: bool) -> _Lane:
-        lane = _Lane(signal, source, cursor, own)
+    def _lane(self, signal: str, source: Source, cursor: Cursor, *, own: bool) -> Lane:
+        lane = Lane(signal, source, cursor, own)
         if self.plan.delta and signal == "metrics":
             lane.delta = Delta()
             self._prime(lane)
         return lane
 
-    def _prime(self, lane: _Lane) -> None:
+    def _prime(self, lane: Lane) -> None:
         """Let differences begin where an earlier shipper of this log stopped."""
         end = lane.position
         place = Position()
@@ -440,7 +387,7 @@ class Backend:
         """Look for orphans that are owed to this backend, and take those that nobody ships."""
         home = self.home
         now = self.clock.monotonic()
-        if home is None or self._stopping is not None or now - self._adopted_at < _ADOPT:
+        if home is None or self.shipping.stopping is not None or now - self._adopted_at < _ADOPT:
             return
         self._adopted_at = now
         register(home, self.name, self.clock.time_ns())
@@ -531,7 +478,9 @@ class Backend:
             lane.cursor.dropped["backlog_cap"] += count
             lane.cursor.positions[lane.signal] = Position(seq + 1, 0, 0)
             lane.cursor.save(self.home)
-            self._say("full", "backlog_cap", f"{count} records of {segment.name} were given up")
+            self.shipping.say(
+                "full", "backlog_cap", f"{count} records of {segment.name} were given up"
+            )
             total -= unread
 
     # -- shipping ---------------------------------------------------------------------------------
@@ -541,217 +490,13 @@ class Backend:
         now = self.clock.monotonic()
         moved = False
         for lane in list(self.lanes):
-            if (self._stopping is not None and not lane.own) or lane.retry_at > now:
+            if (self.shipping.stopping is not None and not lane.own) or lane.retry_at > now:
                 continue
-            if self._quiet_until > now:
+            if self.shipping.quiet_until > now:
                 break
-            moved |= self._step(lane)
-        self._judge()
+            moved |= self.shipping.step(lane)
+        self.shipping.judge(self.lanes)
         return moved
-
-    def _step(self, lane: _Lane) -> bool:
-        if not lane.parts and not self._load(lane):
-            return False
-        if not lane.parts:
-            self._commit(lane)
-            return True
-        part = lane.parts[0]
-        outcome = self._send(lane, part)
-        lane.trouble = None if outcome.kind == "ok" else outcome.error
-        count = sum(chunk.count for chunk in part)
-        if outcome.kind == "ok":
-            self._delivered(lane, count, outcome)
-        elif outcome.kind == "retry" and not self._suspect(lane, part, outcome):
-            return False
-        elif outcome.kind == "pause":
-            self._later(lane, outcome, "paused", _PROBE * (0.5 + self.jitter() / 2))
-            return False
-        elif outcome.kind in {"split", "refuse"}:
-            self._narrow(lane, part, outcome)
-        if not lane.parts:
-            self._commit(lane)
-        return True
-
-    def _load(self, lane: _Lane) -> bool:
-        batch = lane.source.read(lane.position, self.records)
-        if batch is None:
-            return False
-        chunks = batch.chunks
-        if lane.delta is not None and chunks:
-            chunks = lane.delta.convert(chunks)
-        lane.parts = [chunks] if chunks else []
-        lane.after = batch.after
-        lane.began, lane.trouble = self.clock.monotonic(), None
-        lane.dropped.update(batch.lost)
-        if lane.delta is not None:
-            # Points that a difference cannot be made of are settled with their batch.
-            lane.shipped += batch.count - sum(chunk.count for chunk in chunks)
-        return True
-
-    def _send(self, lane: _Lane, part: list[Chunk]) -> Outcome:
-        deadline = self.clock.monotonic() + self.plan.timeout
-        if self._stopping is not None:
-            deadline = min(deadline, self._stopping)
-        assert self._sender is not None
-        try:
-            return self._sender.send(SIGNALS[lane.signal], part, deadline)
-        except Exception as error:  # noqa: BLE001 - a sender of somebody else's may raise anything
-            safety.tell("export", error)
-            return Outcome("retry", error=type(error).__qualname__, message=str(error)[:200])
-
-    def _delivered(self, lane: _Lane, count: int, outcome: Outcome) -> None:
-        lane.parts.pop(0)
-        lane.shipped += count - outcome.rejected
-        if outcome.rejected:
-            lane.dropped["rejected"] += outcome.rejected
-            self._say(self.state, "rejected", outcome.message)
-        lane.attempts = 0
-        lane.retry_at = 0.0
-        lane.state = "healthy"
-
-    def _suspect(self, lane: _Lane, part: list[Chunk], outcome: Outcome) -> bool:
-        """Wait before the next try, unless the batch itself turns out to be the trouble.
-
-        A batch that failed five times on a server's own error is suspected. One other record is
-        tried: when that passes, the backend works and the batch holds poison, which halving finds.
-        """
-        lane.attempts += 1
-        self.retries[outcome.error or "_OTHER"] += 1
-        blames = outcome.error in {"500", "INTERNAL", "UNKNOWN", "DATA_LOSS"}
-        if blames and lane.bisect:
-            self._narrow(lane, part, outcome)
-            return True
-        if blames and lane.attempts >= _POISON and self._others_pass(lane, part):
-            lane.bisect = True
-            self._narrow(lane, part, outcome)
-            return True
-        delay = self.jitter() * min(_CAP, _BASE * 2.0 ** min(lane.attempts - 1, 10))
-        if outcome.retry_after is not None:
-            delay = max(delay, outcome.retry_after)
-        self._later(lane, outcome, "retrying", delay)
-        return False
-
-    def _others_pass(self, lane: _Lane, part: list[Chunk]) -> bool:
-        """Whether the backend takes a record other than the suspected ones."""
-        if sum(chunk.count for chunk in part) > 1:
-            count = sum(chunk.count for chunk in part)
-            probes = list(split(part, count // 2))
-        elif lane.after is not None and not isinstance(lane.source, Queue):
-            batch = lane.source.read(lane.after, 1)
-            if batch is None or not batch.chunks:
-                return False
-            probes = [batch.chunks]
-        else:
-            return False
-        return any(self._send(lane, probe).kind == "ok" for probe in probes)
-
-    def _narrow(self, lane: _Lane, part: list[Chunk], outcome: Outcome) -> None:
-        """Halve a batch that was not taken; a single record that was not taken is set aside."""
-        lane.retry_at = 0.0
-        count = sum(chunk.count for chunk in part)
-        if count > 1:
-            lane.parts[0:1] = list(split(part, count // 2))
-            return
-        reason = {"split": "too_large", "refuse": "rejected"}.get(outcome.kind, "poison")
-        self._set_aside(lane, part, outcome)
-        lane.parts.pop(0)
-        lane.dropped[reason] += count
-        lane.attempts = 0
-
-    def _set_aside(self, lane: _Lane, part: list[Chunk], outcome: Outcome) -> None:
-        """Keep what a backend will not take, where a person can look at it."""
-        _LOGGER.warning(
-            "backend %s refused %d record(s) for good: %s %s",
-            self.name, sum(c.count for c in part), outcome.error, outcome.message or "",
-        )  # fmt: skip
-        if self.home is None:
-            return
-        where = cursor_folder(self.home, self.name) / "aside"
-        with safety.guarded("export"):
-            segments.make_folder(where)
-            path = where / f"{lane.signal}-{lane.cursor.instance}.jsonl"
-            line = encode_json.request(SIGNALS[lane.signal], part)
-            with path.open("ab") as file:
-                path.chmod(0o600)
-                file.write(line + b"\n")
-
-    def _commit(self, lane: _Lane) -> None:
-        """Move the cursor behind a batch that is settled."""
-        if self._measure is not None and lane.began:
-            with safety.guarded("export"):
-                self._measure(self, self.clock.monotonic() - lane.began, lane.trouble)
-        cursor = lane.cursor
-        if lane.after is not None:
-            cursor.positions[lane.signal] = lane.after
-        cursor.shipped += lane.shipped
-        cursor.dropped.update(lane.dropped)
-        self.exported[lane.signal, ""] += lane.shipped
-        for reason, count in lane.dropped.items():
-            self.exported[lane.signal, reason] += count
-        if lane.own:
-            self.settled_own[lane.signal] += lane.shipped + lane.dropped.total()
-        cursor.repeats += lane.source.repeats
-        lane.source.repeats = 0
-        lane.shipped, lane.after, lane.bisect = 0, None, False
-        lane.dropped = Counter()
-        cursor.state = self.state
-        if self.home is not None:
-            try:
-                cursor.save(self.home)
-            except OSError as error:  # the worst that follows is that the batch is sent again
-                safety.tell("export", error)
-
-    # -- state ------------------------------------------------------------------------------------
-
-    def _later(self, lane: _Lane, outcome: Outcome, state: str, delay: float) -> None:
-        lane.state = state
-        lane.retry_at = self.clock.monotonic() + delay
-        if outcome.retry_after is not None or (state == "paused" and not outcome.signal_only):
-            self._quiet_until = lane.retry_at  # the answer holds for the whole backend
-        self.error, self.message = outcome.error, outcome.message
-
-    def _judge(self) -> None:
-        states = {lane.state for lane in self.lanes}
-        state = (
-            "paused" if "paused" in states else "retrying" if "retrying" in states else "healthy"
-        )
-        if state != self.state:
-            self._say(state, self.error, self.message)
-            if self.home is not None:
-                for cursor in {id(x.cursor): x.cursor for x in self.lanes}.values():
-                    cursor.state = state
-                    with safety.guarded("export"):
-                        cursor.save(self.home)
-
-    def _say(self, state: str, reason: str | None, message: str | None) -> None:
-        """Tell once that the state changed: in our own log, and as an event."""
-        before, self.state = self.state, state
-        if before == state:
-            return
-        worse = state != "healthy"
-        level = logging.WARNING if worse else logging.INFO
-        _LOGGER.log(
-            level, "backend %s is %s (was %s): %s %s",
-            self.name, state, before, reason or "", message or "",
-        )  # fmt: skip
-        attributes: dict[str, Any] = {
-            semconv.BACKEND_NAME: self.name,
-            semconv.BACKEND_STATE: state,
-            semconv.BACKEND_PREVIOUS_STATE: before,
-        }
-        if worse and reason:
-            attributes[semconv.BACKEND_REASON] = reason
-        severity = {"healthy": 9, "retrying": 13}.get(state, 17)
-        with Outside():
-            events.emit(semconv.EVENT_BACKEND_CHANGED, severity, attributes)
-
-
-def aside(home: Path, backend: str) -> list[dict[str, Any]]:
-    """What a backend refused for good, as it was set aside."""
-    found = []
-    for path in sorted((cursor_folder(home, backend) / "aside").glob("*.jsonl")):
-        found += [orjson.loads(line) for line in path.read_bytes().splitlines()]
-    return found
 
 
 @dataclass(slots=True)
@@ -788,12 +533,19 @@ def ship(
     for plan in plans:
         backend = Backend(plan, home=home, records=records, clock=clock)
         backend.once(deadline)
-        shipped = sum(n for (_, reason), n in backend.exported.items() if not reason)
+        shipped = sum(n for (_, reason), n in backend.shipping.exported.items() if not reason)
         dropped: Counter[str] = Counter()
-        for (_, reason), count in backend.exported.items():
+        for (_, reason), count in backend.shipping.exported.items():
             if reason:
                 dropped[reason] += count
         done.append(
-            Shipment(plan.name, backend.state, shipped, +dropped, backend.error, backend.message)
+            Shipment(
+                plan.name,
+                backend.state,
+                shipped,
+                +dropped,
+                backend.shipping.error,
+                backend.shipping.message,
+            )
         )
     return done

@@ -18,6 +18,7 @@ from otel_empathy.emit import instruments, safety
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.ledger import Count, read_evicted
+from otel_empathy.pipeline.shipping import Plan
 
 __all__ = ["ExportTimes", "Watched", "watch"]
 
@@ -93,9 +94,9 @@ class ExportTimes:
             explicit_bucket_boundaries_advisory=row.buckets,
         )
 
-    def note(self, backend: Any, seconds: float, error: str | None) -> None:
+    def note(self, plan: Plan, seconds: float, error: str | None) -> None:
         """Note one export."""
-        labels = _component(backend)
+        labels = _component(plan)
         if error is not None:
             labels[semconv.ERROR_TYPE] = error
         self._histogram.record(seconds, labels)
@@ -127,8 +128,8 @@ class _Seen:
 
     def exported(self, signal: str) -> Iterator[Observation]:
         for backend in self._runtime.backends:
-            component = _component(backend)
-            for (one, reason), count in list(backend.exported.items()):
+            component = _component(backend.plan)
+            for (one, reason), count in list(backend.shipping.exported.items()):
                 if one == signal and count:
                     error = {semconv.ERROR_TYPE: reason} if reason else {}
                     yield Observation(count, {**component, **error})
@@ -136,7 +137,7 @@ class _Seen:
     def inflight(self, signal: str) -> Iterator[Observation]:
         for backend in self._runtime.backends:
             if signal in backend.plan.signals:
-                yield Observation(backend.inflight[signal], _component(backend))
+                yield Observation(backend.inflight[signal], _component(backend.plan))
 
     def queue(self, signal: str) -> Iterator[Observation]:
         yield Observation(self._runtime.log.counts[signal].waiting, _LOG)
@@ -146,7 +147,7 @@ class _Seen:
             for signal in backend.plan.signals:
                 acked = self._runtime.log.counts[signal].acked
                 yield Observation(
-                    max(0, acked - backend.settled_own[signal]),
+                    max(0, acked - backend.shipping.settled_own[signal]),
                     {semconv.BACKEND_NAME: backend.name, semconv.LOG_SIGNAL: signal},
                 )
 
@@ -160,7 +161,7 @@ class _Seen:
 
     def retries(self) -> Iterator[Observation]:
         for backend in self._runtime.backends:
-            for error, count in list(backend.retries.items()):
+            for error, count in list(backend.shipping.retries.items()):
                 yield Observation(
                     count, {semconv.BACKEND_NAME: backend.name, semconv.ERROR_TYPE: error}
                 )
@@ -185,9 +186,9 @@ class _Seen:
             yield Observation(count, {semconv.SDK_SITE: site, semconv.ERROR_TYPE: kind})
 
 
-def _component(backend: Any) -> dict[str, str]:
-    kind = backend.plan.component
-    return {semconv.COMPONENT_TYPE: kind, semconv.COMPONENT_NAME: f"{kind}/{backend.name}"}
+def _component(plan: Plan) -> dict[str, str]:
+    kind = plan.component
+    return {semconv.COMPONENT_TYPE: kind, semconv.COMPONENT_NAME: f"{kind}/{plan.name}"}
 
 
 def _counted(counter: Counter[str], key: str) -> Iterator[Observation]:

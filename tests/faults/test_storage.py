@@ -31,12 +31,13 @@ from faulty import FaultyBackend, Spawned
 from otel_empathy.core.clock import SYSTEM
 from otel_empathy.core.settings import Settings
 from otel_empathy.pipeline import ledger, segments
-from otel_empathy.pipeline.backends import Plan, ship
+from otel_empathy.pipeline.backends import ship
 from otel_empathy.pipeline.chunk import parse
 from otel_empathy.pipeline.cursor import Cursor, all_cursors, cursor_folder, register
 from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.pipeline.otlp import Otlp
 from otel_empathy.pipeline.retention import retain
+from otel_empathy.pipeline.shipping import Plan
 from otel_empathy.store.reader import Reader
 from otel_empathy.testing import ManualClock
 from otel_empathy.wiring import plans

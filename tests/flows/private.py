@@ -115,10 +115,51 @@ def foreign(text: str, number: int) -> None:
         )
 
 
+@llm_call(provider="openai", model="gpt-4o")
+def answer(text: str) -> str:
+    """Say it as content, and nowhere else."""
+    current_call().prompt("greeting", variables={"name": text}).messages(
+        input=text, output=[text], system=text, tools=[{"description": text}]
+    )
+    return text
+
+
+def content(text: str, _: int) -> None:
+    """Content of ours, and of a library that knows nothing of us."""
+    answer(text)
+    look_up(text, options=[text])
+    held = {
+        "gen_ai.input.messages": text,
+        "gen_ai.output.messages": text,
+        "gen_ai.system_instructions": text,
+        "gen_ai.tool.definitions": text,
+        "gen_ai.tool.call.arguments": text,
+        "gen_ai.tool.call.result": text,
+        "gen_ai.prompt.variable.name": text,
+    }
+    with trace.get_tracer("foreign").start_as_current_span("chat other", attributes=held) as span:
+        span.add_event("gen_ai.client.inference.operation.details", held)
+    _logs.get_logger("foreign").emit(
+        LogRecord(
+            event_name="gen_ai.client.inference.operation.details",
+            severity_number=SeverityNumber.DEBUG,
+            attributes=held,
+        )
+    )
+
+
+def everything(text: str, number: int) -> None:
+    """Everything that can be said in every place."""
+    with using(user="ada@example.com", session="s-1"), contextlib.suppress(ValueError):
+        work(text)
+    foreign(text, number)
+
+
 def main() -> None:
     """Plant all of it, then flush."""
     logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
     given = json.load(sys.stdin)
+    plant = content if given.get("content") else everything
     backends: list[Any] = [Otlp(**one) for one in given["backends"]]
     if given.get("console"):
         backends.append(Console())
@@ -126,9 +167,7 @@ def main() -> None:
         service="private", backends=backends, **given["configure"]
     ) as runtime:
         for number, text in enumerate(given["texts"]):
-            with using(user="ada@example.com", session="s-1"), contextlib.suppress(ValueError):
-                work(text)
-            foreign(text, number)
+            plant(text, number)
         flushed = otel_empathy.flush(10)
     print(json.dumps({"pid": os.getpid(), "flushed": flushed, "acked": runtime.ledger().acked}))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import subprocess
@@ -15,16 +13,12 @@ from typing import Any
 from urllib.parse import quote
 
 import faulty
-import flow
 import pytest
 from planted import SECRETS
 
 PROGRAM = Path(__file__).parent / "private.py"
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CANARY = "the canary sings in cage seventeen"
-# Where the canary stands on purpose though it is no content: what the code itself names or tells.
-TOLD = {
-    "phase": "note", "event": "shop.noted",
-}  # fmt: skip
 
 
 class Listener(faulty.FaultyBackend):
@@ -89,7 +83,7 @@ def strings(value: Any) -> Iterator[str]:
 
 def run(
     home: Path, planted: list[str], *, argv: list[str] | None = None,
-    environ: Mapping[str, str] | None = None, **configure: Any,
+    environ: Mapping[str, str] | None = None, content: bool = False, **configure: Any,
 ) -> Heard:  # fmt: skip
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "PYTEST"))}
     with Listener(grpc_port=0) as listener:
@@ -99,7 +93,7 @@ def run(
             {"endpoint": listener.grpc_endpoint, "protocol": "grpc", "name": "grpc"},
         ]
         given = {
-            "texts": planted, "backends": ways, "console": True,
+            "texts": planted, "backends": ways, "console": True, "content": content,
             "configure": {"home": str(home), **configure},
         }  # fmt: skip
         done = subprocess.run(
@@ -138,3 +132,30 @@ def test_no_planted_secret_of_any_kind_leaves_the_program(tmp_path: Path, captur
         if hidden in text
     }
     assert found == set()
+
+
+# -- C1: the gate for content -----------------------------------------------------------------------
+@pytest.mark.fault("C1")
+@pytest.mark.parametrize(
+    ("mode", "spans", "events"),
+    [
+        (None, False, False),
+        ("NO_CONTENT", False, False),
+        ("SPAN_ONLY", True, False),
+        ("EVENT_ONLY", False, True),
+        ("SPAN_AND_EVENT", True, True),
+        ("true", True, False),
+        ("anything else", False, False),
+    ],
+)
+def test_one_gate_decides_for_every_sink(
+    tmp_path: Path, mode: str | None, *, spans: bool, events: bool
+) -> None:
+    environ = {} if mode is None else {CAPTURE: mode}
+    heard = run(tmp_path / "home", [CANARY], content=True, environ=environ)
+    sinks = {
+        where.split("/")[1] if where.startswith("otlp/") else where
+        for where, text in heard.everything()
+        if CANARY in text
+    }
+    assert sinks == {name for name, open_ in (("traces", spans), ("logs", events)) if open_}

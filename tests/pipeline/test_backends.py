@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from otel_empathy.pipeline import ledger, segments
-from otel_empathy.pipeline.backends import Backend, Plan, aside
+from otel_empathy.pipeline.backends import Backend
 from otel_empathy.pipeline.chunk import Chunk, Signal
 from otel_empathy.pipeline.cursor import Cursor, all_cursors, cursor_folder
 from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.pipeline.outcome import Outcome
+from otel_empathy.pipeline.shipping import Plan, aside
 from otel_empathy.testing import ManualClock
 
 RESOURCE = b'"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"t"}}]}'
@@ -132,6 +133,16 @@ def test_a_batch_holds_no_more_records_than_asked_for(empathy_home: Path) -> Non
     run(backend)
     assert sender.requests == [[1, 2], [3, 4], [5]]
     bench.close()
+
+
+def test_a_backlog_is_shipped_at_once_and_news_gather_into_a_batch(bench: Bench) -> None:
+    backend = bench.backend(Script())
+    bench.put(bench.records + 3)
+    assert backend._behind()
+    backend._pass()
+    assert not backend._behind()
+    bench.put(bench.records - 3)
+    assert backend._behind()
 
 
 def test_a_backend_that_is_behind_reads_the_segments(empathy_home: Path) -> None:

@@ -99,6 +99,18 @@ def test_above_two_thousand_records_a_second_they_are_batched_and_none_is_lost(l
     assert numbers(log.home) == list(range(1, 10_001))
 
 
+def test_a_hiccup_of_the_disk_is_borne_and_a_slow_disk_is_spared(log: Log) -> None:
+    log.took(0.004)
+    put(log, 1)
+    assert log.durability == "sync"
+    for _ in range(50):
+        log.took(0.004)
+    put(log, 2)
+    assert log.durability == "batched"
+    assert log.flush(5)
+    assert numbers(log.home) == [1, 2]
+
+
 def test_eight_threads_lose_nothing_and_write_whole_lines(log: Log) -> None:
     def work(thread: int) -> None:
         for number in range(2000):
