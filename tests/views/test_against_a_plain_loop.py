@@ -1,8 +1,8 @@
 """Every view against a loop over the raw lines that knows nothing of the readers.
 
 The home is recorded through the public API by several processes, then read twice: by the views, and
-by the plainest code that can do it. Lines of other programs, which the API would never write, come
-from a search.
+by the plainest code that can do it. Lines of other programs, which the API would never write, are
+thrown by dice.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import csv
 import io
 import json
 import math
+import random
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -21,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from store.lines import segment
 
 from otel_empathy.cli import main
@@ -529,82 +529,95 @@ def test_otlp_is_the_log_without_our_segment_ids(home: Path) -> None:
 
 # -- lines of other programs -----------------------------------------------------------------------
 
-WHOLE = st.one_of(
-    st.integers(-3, 3_000).map(lambda n: {"intValue": str(n)}),
-    st.integers(0, 3_000).map(lambda n: {"intValue": n}),
-    st.integers(0, 99).map(lambda n: {"doubleValue": float(n)}),
-    st.sampled_from([{"doubleValue": 0.5}, {"stringValue": "7"}, {"boolValue": True}]),
-)
-MONEY = st.one_of(
-    st.integers(0, 10**10).map(lambda n: {"doubleValue": n / 10**9}),
-    st.sampled_from(
-        [{"intValue": "2"}, {"doubleValue": 1e12}, {"stringValue": "1"}, {"boolValue": True}]
-    ),
-)
-TEXT = st.sampled_from(["a", "b", ""]).map(lambda text: {"stringValue": text})
-FLAG = st.sampled_from([{"boolValue": True}, {"boolValue": False}, {"stringValue": "true"}])
-VALUES = {
-    "gen_ai.operation.name": st.sampled_from([*sorted(CALLS), "execute_tool"]).map(
-        lambda name: {"stringValue": name}
-    ),
-    "gen_ai.provider.name": TEXT,
-    "gen_ai.request.model": TEXT,
-    "gen_ai.response.model": TEXT,
-    "gen_ai.workflow.name": TEXT,
-    "empathy.call.tier": st.sampled_from(["premium", "cheap"]).map(lambda t: {"stringValue": t}),
-    "user.hash": TEXT,
-    "empathy.call.cache_hit": FLAG,
-    "empathy.cost.amount": MONEY,
-    "gen_ai.usage.cost.amount": MONEY,
-    "gen_ai.usage.cost.currency": st.just({"stringValue": "EUR"}),
-    "gen_ai.usage.input_tokens": WHOLE,
-    "gen_ai.usage.output_tokens": WHOLE,
-    "gen_ai.usage.cache_read.input_tokens": WHOLE,
-    "gen_ai.usage.cache_write.input_tokens": WHOLE,
-    "x": st.just({"arrayValue": {"values": [{"intValue": "1"}]}}),
-}
-ATTRIBUTES = st.lists(
-    st.sampled_from(sorted(VALUES)).flatmap(
-        lambda key: st.fixed_dictionaries({"key": st.just(key), "value": VALUES[key]})
-    ),
-    max_size=14,
-)
-SPAN = st.fixed_dictionaries(
-    {
-        "traceId": st.sampled_from(["0" * 31 + "1", "0" * 31 + "2"]),
-        "spanId": st.integers(1, 12).map(lambda n: f"{n:016x}"),
-        "name": st.just("s"),
-        "startTimeUnixNano": st.integers(1, 50).map(str),
-        "endTimeUnixNano": st.integers(0, 90),
-        "attributes": ATTRIBUTES,
-        "status": st.sampled_from([{}, {"code": 0}, {"code": 1}, {"code": 2}]),
-    }
-)
-SENDER = st.lists(st.lists(SPAN, max_size=4), max_size=2).map(
-    lambda scopes: {
-        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "x"}}]},
-        "scopeSpans": [{"scope": {}, "spans": spans} for spans in scopes],
-    }
-)
-LINE = st.lists(SENDER, max_size=2).map(lambda senders: {"resourceSpans": senders})
 
-
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(LINE, max_size=5), st.integers(0, 4))
-def test_lines_of_other_programs_add_up_the_same(
-    tmp_path_factory: pytest.TempPathFactory, content: list[dict[str, Any]], at: int
-) -> None:
-    home = tmp_path_factory.mktemp("foreign")
-    lines = [json.dumps(one).encode() + b"\n" for one in content]
-    segment(home, *lines[:at])
-    # Not named as a segment, so a span in it may be one that was sent before.
-    (home / "otlp/traces/z-1-2-3.jsonl").write_bytes(b"".join(lines[at:]))
-    store = store_of(home)
-    compared(store, calls_of(home), days=None)
-    listed = store.traces(limit=99)
-    assert sum(trace.calls for trace in listed) == len(calls_of(home))
-    assert sum(trace.tokens_input for trace in listed) == sum(c.input for c in calls_of(home))
-    assert sum((trace.cost or 0 for trace in listed), Decimal(0)) == sum(
-        (one.cost or Decimal(0) for one in calls_of(home)), Decimal(0)
+def whole(dice: random.Random) -> dict[str, Any]:
+    sent = dice.randrange(3_000)
+    return dice.choice(
+        [
+            {"intValue": str(sent)},
+            {"intValue": sent},
+            {"doubleValue": float(sent)},
+            {"intValue": str(-sent)},
+            {"doubleValue": 0.5},
+            {"stringValue": "7"},
+            {"boolValue": True},
+        ]
     )
-    assert sum(trace.spans for trace in listed) == len(spans_of(home))
+
+
+def money(dice: random.Random) -> dict[str, Any]:
+    odd = [{"intValue": "2"}, {"doubleValue": 1e12}, {"stringValue": "1"}, {"boolValue": True}]
+    return dice.choice([*odd, *({"doubleValue": round(dice.random(), 9)} for _ in odd)])
+
+
+def text(*choices: str) -> Callable[[random.Random], dict[str, Any]]:
+    return lambda dice: {"stringValue": dice.choice(choices)}
+
+
+VALUES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+    "gen_ai.provider.name": text("a", "b", ""),
+    "gen_ai.request.model": text("a", "b", ""),
+    "gen_ai.response.model": text("a", "c", ""),
+    "gen_ai.workflow.name": text("a", "b", ""),
+    "empathy.call.tier": text("premium", "cheap"),
+    "user.hash": text("a", "b"),
+    "empathy.call.cache_hit": lambda dice: dice.choice(
+        [{"boolValue": True}, {"boolValue": False}, {"stringValue": "true"}]
+    ),
+    "empathy.cost.amount": money,
+    "gen_ai.usage.cost.amount": money,
+    "gen_ai.usage.cost.currency": text("EUR", "USD"),
+    "gen_ai.usage.input_tokens": whole,
+    "gen_ai.usage.output_tokens": whole,
+    "gen_ai.usage.cache_read.input_tokens": whole,
+    "gen_ai.usage.cache_write.input_tokens": whole,
+    "x": lambda dice: {"arrayValue": {"values": [{"intValue": "1"}]}},
+}
+
+
+def foreign_span(dice: random.Random) -> dict[str, Any]:
+    operation = {"stringValue": dice.choice([*sorted(CALLS), "execute_tool"])}
+    keys = [key for key in VALUES if dice.random() < 0.6]
+    pairs = [("gen_ai.operation.name", operation), *((key, VALUES[key](dice)) for key in keys)]
+    dice.shuffle(pairs)
+    return {
+        "traceId": f"{dice.randrange(4):032x}",
+        "spanId": f"{dice.randrange(1, 30):016x}",
+        "name": "s",
+        "startTimeUnixNano": str(dice.randrange(1, 50)),
+        "endTimeUnixNano": dice.randrange(90),
+        "attributes": [{"key": key, "value": value} for key, value in pairs],
+        "status": dice.choice([{}, {"code": 0}, {"code": 1}, {"code": 2}]),
+    }
+
+
+def foreign_line(dice: random.Random) -> bytes:
+    name = {"key": "service.name", "value": {"stringValue": "x"}}
+    senders = [
+        {
+            "resource": {"attributes": [name]},
+            "scopeSpans": [
+                {"scope": {}, "spans": [foreign_span(dice) for _ in range(dice.randrange(4))]}
+                for _ in range(dice.randrange(3))
+            ],
+        }
+        for _ in range(dice.randrange(3))
+    ]
+    return json.dumps({"resourceSpans": senders}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_lines_of_other_programs_add_up_the_same(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    segment(tmp_path, *[foreign_line(dice) for _ in range(dice.randrange(4))])
+    # Not named as a segment, so a span in it may be one that was sent before.
+    other = tmp_path / "otlp/traces/z-1-2-3.jsonl"
+    other.write_bytes(b"".join(foreign_line(dice) for _ in range(dice.randrange(1, 8))))
+    store, calls = store_of(tmp_path), calls_of(tmp_path)
+    compared(store, calls, days=None)
+    listed = store.traces(limit=99)
+    assert sum(trace.spans for trace in listed) == len(spans_of(tmp_path))
+    assert sum(trace.calls for trace in listed) == len(calls)
+    assert sum(trace.tokens_input for trace in listed) == sum(one.input for one in calls)
+    costs = [one.cost or Decimal(0) for one in calls]
+    assert sum((trace.cost or 0 for trace in listed), Decimal(0)) == sum(costs, Decimal(0))
