@@ -25,7 +25,7 @@ demo: $(STAMP) ## run an example agent against a local model server, then show i
 
 test: $(STAMP) ## everything that CI runs: unit tests, flows against real components, faults
 	@echo "== tools"
-	@$(PYTHON) .ci/tools.py install || { test "$$OTEL_EMPATHY_TOOLS_REQUIRED" != 1 && \
+	@$(PYTHON) .ci/tools.py install || { test "$$TOOLS_REQUIRED" != 1 && \
 		echo "== tools are missing, see above: the tests that need them are skipped and say so"; }
 	@echo "== pytest"
 	@$(BIN)/python -m pytest

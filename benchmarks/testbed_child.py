@@ -28,7 +28,7 @@ from opentelemetry import trace
 __all__ = ["Work"]
 
 AT_ONCE = 64  # lines in one write, which is then whole also where several processes write
-ATTRIBUTES = {
+ATTRIBUTES: dict[str, Any] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
     "gen_ai.request.model": "gpt-4o-mini",

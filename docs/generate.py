@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
+import click
+
+from otel_empathy.cli import cli
 from otel_empathy.core import semconv
 from otel_empathy.core.settings import TABLE
 
@@ -78,7 +82,52 @@ def signals() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"docs/settings.md": settings, "docs/signals.md": signals}
+def commands() -> str:
+    """The page of the command line: what every `--help` says, always at the same width."""
+    lines = [
+        "# Commands",
+        "",
+        "What `otel-empathy` and each of its commands say to `--help`, made from the commands",
+        "themselves.",
+        "",
+        "A terminal gets tables, a pipe gets JSON lines, one object a line; `--json` and",
+        "`--table` decide otherwise. Unknown values are `null`, never 0. Numbers that JSON cannot",
+        'write stand as OTLP-JSON spells them: `"NaN"`, `"Infinity"`, `"-Infinity"`. Notes,',
+        "warnings and progress go to stderr. `NO_COLOR` is honoured.",
+        "",
+        "| exit code | means |",
+        "|---|---|",
+        "| 0 | ok; an empty answer is an answer |",
+        "| 1 | a finding, such as a defect that `doctor` sees, or an unknown id |",
+        "| 2 | usage: an option, a setting or a path that cannot be used |",
+        "| 3 | unavailable: a log that cannot be read, a backend that does not take it |",
+        "| 130 | interrupted by Ctrl-C |",
+        "",
+    ]
+    top = click.Context(cli, info_name="otel-empathy", terminal_width=88, **cli.context_settings)
+    for context in _contexts(top):
+        lines += [
+            f"{'#' * (2 + context.command_path.count(' '))} {context.command_path}",
+            "",
+            "```",
+            click.unstyle(context.get_help()),
+            "```",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    """The context of a command and of everything below it."""
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            command = context.command.get_command(context, name)
+            assert command is not None  # it was listed
+            yield from _contexts(click.Context(command, parent=context, info_name=name))
+
+
+PAGES = {"docs/cli.md": commands, "docs/settings.md": settings, "docs/signals.md": signals}
 
 
 def main() -> None:

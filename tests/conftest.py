@@ -28,7 +28,7 @@ for _signal in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import services
 
-    required = os.environ.get("OTEL_EMPATHY_TOOLS_REQUIRED") == "1"
+    required = os.environ.get("TOOLS_REQUIRED") == "1"
     excused = services.excused()
     for item in items:
         for mark in item.iter_markers("tool"):
@@ -61,8 +61,6 @@ _PERSONAL = frozenset({
 def _no_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees no telemetry configuration but its own, and everywhere the same terminal."""
     for name in list(os.environ):
-        if name == "OTEL_EMPATHY_TOOLS_REQUIRED":
-            continue
         if name.startswith(("OTEL_", "EMPATHY_")) or name.upper() in _PERSONAL:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TERM", "xterm")

@@ -66,7 +66,7 @@ def show(*, home: Path | None, as_json: bool | None) -> None:
 @common
 @click.pass_context
 def validate(ctx: click.Context, *, home: Path | None, as_json: bool | None) -> None:
-    """Check the variables of the environment; exit with 1 when one cannot be used."""
+    """Check the environment; exit with 1 when a variable cannot be used."""
     from otel_empathy.cli.examination import examine_settings
 
     screen = Screen(as_json=as_json)

@@ -68,6 +68,8 @@ class Window:
 class Number(click.FloatRange):
     """A number from 0 on that is neither infinite nor `nan`."""
 
+    name = "number"
+
     def __init__(self) -> None:
         super().__init__(min=0)
 

@@ -48,8 +48,8 @@ def command() -> None:
 @click.option("--run", help="With this run.")
 @click.option("--status", type=click.Choice(["ok", "error"]), help="Without or with errors.")
 @click.option("--text", help="With this text in a name or an attribute.")
-@click.option("--min-duration", type=Number(), metavar="SECONDS", help="As long.")
-@click.option("--min-cost", type=Number(), metavar="AMOUNT", help="As dear.")
+@click.option("--min-duration", type=Number(), metavar="SECONDS", help="At least as long.")
+@click.option("--min-cost", type=Number(), metavar="AMOUNT", help="At least as dear.")
 @window(days=None)
 @common
 def listing(

@@ -53,6 +53,7 @@ class Setting:
         default: The value when nobody says otherwise.
         doc: What it does, in one sentence.
         secret: Whether the value must be masked wherever it is shown.
+        argument: Checks an argument, where the variable may hold words for others as well.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Setting:
     default: Any
     doc: str
     secret: bool = False
+    argument: Callable[[Any], Any] | None = None
 
 
 def _text(value: Any) -> str:
@@ -243,7 +245,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("stacktraces", ("OTEL_EMPATHY_STACKTRACES",), _flag, False,
             "Whether what failed also tells its stack trace: files, lines and source, no values."),
     Setting("genai_metrics", ("OTEL_SEMCONV_STABILITY_OPT_IN",), _profile, "default",
-            "Metric names: `default` (v1.41), `latest` (by `gen_ai_latest_experimental`), `both`."),
+            "Metric names: `default` (v1.41), `latest` (by `gen_ai_latest_experimental`), `both`.",
+            argument=_one_of("default", "latest", "both")),
     Setting("cost_names", ("OTEL_EMPATHY_COST_NAMES",), _one_of("empathy", "gen_ai"), "empathy",
             "Names of the cost attributes: ours, or those of the open proposal."),
     Setting("propagate", ("OTEL_EMPATHY_PROPAGATE",), _flag, False,
@@ -303,7 +306,7 @@ class Settings:
     def _decide(self, row: Setting, argument: Any) -> tuple[Any, Source]:
         if argument is not None:
             try:
-                return row.parse(argument), "argument"
+                return (row.argument or row.parse)(argument), "argument"
             except (ValueError, TypeError) as error:
                 shown = "***" if row.secret else repr(argument)
                 raise SettingError(f"{row.name}={shown}: {_rule(error)}") from None

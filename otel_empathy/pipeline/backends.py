@@ -27,13 +27,14 @@ from otel_empathy.pipeline.delta import Delta
 from otel_empathy.pipeline.inside import Inside
 from otel_empathy.pipeline.log import Log
 from otel_empathy.pipeline.shipping import Lane, Plan, Shipping
-from otel_empathy.pipeline.source import Disk, Own, Queue, Source
+from otel_empathy.pipeline.source import Orphan, Own, Queue, Source
 
 __all__ = ["Backend", "Shipment", "ship"]
 
 _LOGGER = logging.getLogger("otel_empathy")
 _SUPPRESS = "suppress_instrumentation"
 _ADOPT = 5.0  # seconds between two looks for logs whose writer is gone
+_ADOPTED = 8  # of them that are shipped at one time: each holds a claim, which is an open file
 
 
 class Backend:
@@ -84,6 +85,8 @@ class Backend:
         self._claims: dict[str, Claim] = {}
         self._cursors: dict[str, Cursor] = {}
         self._done: set[str] = set()  # processes that are gone and owe this backend nothing
+        self._left: dict[tuple[str, str], list[segments.Segment]] = {}
+        self._orphans: list[str] = []  # seen, and not yet looked into
         self._log: Log | None = None
         self._urgent = Bell()
         self._turned = Bell()
@@ -232,8 +235,7 @@ class Backend:
             register(self.home, self.name, self.clock.time_ns())
             if self.plan.start == "oldest":
                 self._owe_all(self.home)
-            self._adopt()
-            while self.clock.monotonic() < deadline and self._pass():
+            while self.clock.monotonic() < deadline and self._work():
                 if self.state != "healthy":
                     break
             self._release()
@@ -271,8 +273,7 @@ class Backend:
             while worked:
                 worked = False
                 with safety.guarded("export"):
-                    self._adopt()
-                    worked = self._pass() and self._behind()
+                    worked = self._work() and self._behind()
                 self._round += 1
                 self._turned.ring()
                 if self._ending():
@@ -280,7 +281,7 @@ class Backend:
 
     def _behind(self) -> bool:
         """Whether more than news waits; news gather into a batch before they are shipped."""
-        if self.shipping.stopping is not None:
+        if self.shipping.stopping is not None or self._orphans:
             return True
         for lane in self.lanes:
             if lane.parts or not lane.own:
@@ -384,21 +385,33 @@ class Backend:
     # -- logs whose writer is gone ----------------------------------------------------------------
 
     def _adopt(self) -> None:
-        """Look for orphans that are owed to this backend, and take those that nobody ships."""
+        """Look for orphans that are owed to this backend, and take a few that nobody ships."""
         home = self.home
         now = self.clock.monotonic()
-        if home is None or self.shipping.stopping is not None or now - self._adopted_at < _ADOPT:
+        if home is None or self.shipping.stopping is not None:
             return
-        self._adopted_at = now
-        register(home, self.name, self.clock.time_ns())
-        self._release()
-        mine = self._log.instance[:8] if self._log is not None else ""
-        left = set(ledger.instances(home))
-        self._done &= left
-        for instance in sorted(left - self._done - {mine} - self._claims.keys()):
+        if now - self._adopted_at >= _ADOPT:
+            self._adopted_at = now
+            register(home, self.name, self.clock.time_ns())
+            self._release()
+            self._look_around(home)
+            self._shed()
+        while self._orphans and len(self._claims) <= _ADOPTED:
+            instance = self._orphans.pop()
             if not self._lives(home, instance):
                 self._take_over(home, instance)
-        self._shed()
+
+    def _look_around(self, home: Path) -> None:
+        """List the logs of the home once; which of them are orphans is seen when there is room."""
+        self._left = {}
+        for signal in SIGNALS:
+            for segment in segments.listed(home, signal):
+                self._left.setdefault((segment.name.instance, signal), []).append(segment)
+        there = {instance for instance, _ in self._left} | set(ledger.recorded(home))
+        self._done &= there
+        mine = self._log.instance[:8] if self._log is not None else ""
+        known = self._done | self._claims.keys() | {mine}
+        self._orphans = sorted(there - known, reverse=True)
 
     def _take_over(self, home: Path, instance: str) -> None:
         """Take one orphan; one that owes this backend nothing is never looked at again."""
@@ -408,7 +421,10 @@ class Backend:
                 self._done.add(instance)
             return
         cursor = Cursor.load(home, self.name, instance)
-        sources = {s: Disk(home, s, instance) for s in self.plan.signals}
+        sources = {
+            signal: Orphan(home, signal, instance, self._left.get((instance, signal), []))
+            for signal in self.plan.signals
+        }
         if all(s.read(cursor.positions[k], 1) is None for k, s in sources.items()):
             self._done.add(instance)
             return
@@ -421,6 +437,16 @@ class Backend:
         cursor.signals = self.plan.signals
         for signal, source in sources.items():
             self.lanes.append(self._lane(signal, source, cursor, own=False))
+
+    def _work(self) -> bool:
+        """Take orphans, send one batch of each lane; True when there is more to do."""
+        self._adopt()
+        if self._pass():
+            return True
+        if not self._orphans or self.state != "healthy":
+            return False
+        self._release()
+        return len(self._claims) <= _ADOPTED
 
     def _release(self) -> None:
         """Give back the claims of orphans that are shipped."""
@@ -447,7 +473,7 @@ class Backend:
         return any(
             segments.is_locked(segment.path, clock=self.clock)
             for signal in SIGNALS
-            for segment in segments.listed(home, signal, instance)[-1:]
+            for segment in self._left.get((instance, signal), [])[-1:]
         )
 
     def _shed(self) -> None:

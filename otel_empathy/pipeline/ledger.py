@@ -31,6 +31,7 @@ __all__ = [
     "read_record",
     "read_retired",
     "recompute",
+    "recorded",
 ]
 
 # The closed list of reasons; every drop anywhere carries one of them.
@@ -286,9 +287,13 @@ def instances(home: Path) -> Iterator[str]:
     for signal in SIGNALS:
         for segment in segments.listed(home, signal):
             seen.add(segment.name.instance)
+    yield from sorted(seen.union(recorded(home)))
+
+
+def recorded(home: Path) -> Iterator[str]:
+    """The short names of all processes that keep or kept a file of the ledger."""
     for path in ledger_folder(home).glob("????????.json"):
-        seen.add(path.stem)
-    yield from sorted(seen)
+        yield path.stem
 
 
 def recompute(home: Path, cursors: Mapping[tuple[str, str], Any]) -> Balance:

@@ -19,7 +19,7 @@ from otel_empathy.pipeline.chunk import SIGNALS, Chunk, parse
 from otel_empathy.pipeline.cursor import Position
 from otel_empathy.pipeline.log import Log
 
-__all__ = ["Batch", "Disk", "Own", "Queue"]
+__all__ = ["Batch", "Disk", "Orphan", "Own", "Queue"]
 
 _BLOCK = 4 << 20
 _LONGEST = 16 << 20
@@ -62,7 +62,7 @@ class Disk:
             try:
                 batch = self._lines(segment, place, records)
             except FileNotFoundError:
-                self._known = []
+                self._known = [one for one in self._known if one is not segment]
                 continue
             if batch is not None:
                 batch.lost.update(lost)
@@ -81,15 +81,18 @@ class Disk:
         """Segments that are not wholly read, with their unread bytes."""
         return [
             (s, s.size - (position.offset if s.name.seq == position.seq else 0))
-            for s in segments.listed(self.home, self.signal, self.instance)
+            for s in self._look()
             if s.name.seq >= position.seq
         ]
 
+    def _look(self) -> list[segments.Segment]:
+        """What there is now."""
+        self._known = segments.listed(self.home, self.signal, self.instance)
+        return self._known
+
     def _segment(self, place: Position, lost: Counter[str]) -> segments.Segment | None:
         for again in (False, True):
-            if again or not self._known:
-                self._known = segments.listed(self.home, self.signal, self.instance)
-            for segment in self._known:
+            for segment in self._look() if again else self._known:
                 if segment.name.seq == place.seq and place.seq:
                     return segment
         found = next((s for s in self._known if s.name.seq > place.seq), None)
@@ -117,8 +120,7 @@ class Disk:
             place.seq, place.offset, place.records = place.seq + 1, 0, 0
 
     def _after(self, segment: segments.Segment) -> segments.Segment | None:
-        self._known = segments.listed(self.home, self.signal, self.instance)
-        return next((s for s in self._known if s.name.seq > segment.name.seq), None)
+        return next((s for s in self._look() if s.name.seq > segment.name.seq), None)
 
     def _end(self, segment: segments.Segment) -> int:  # noqa: ARG002 - one who writes knows better
         """Bytes of a segment that may be read."""
@@ -172,6 +174,19 @@ class Disk:
             count += got
             start = end + 1
         return Batch(chunks, Position(seq, offset + start, place.records + count), Counter())
+
+
+class Orphan(Disk):
+    """One signal of a process that is gone; `left` is what it left, to which nothing is added."""
+
+    def __init__(
+        self, home: Path, signal: str, instance: str, left: list[segments.Segment]
+    ) -> None:
+        super().__init__(home, signal, instance)
+        self._known = left
+
+    def _look(self) -> list[segments.Segment]:
+        return self._known
 
 
 def _at_line(fd: int, offset: int, size: int) -> bool:
@@ -280,4 +295,4 @@ class Queue:
         return []
 
 
-Source = Disk | Queue | Own
+Source = Disk | Queue | Own | Orphan

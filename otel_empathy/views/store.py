@@ -75,8 +75,8 @@ class Store:
 
     def usage(
         self,
-        *,
         days: float | None = 30,
+        *,
         by: By | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
@@ -118,8 +118,8 @@ class Store:
 
     def usage_and_savings(
         self,
-        *,
         days: float | None = 30,
+        *,
         by: By | None = None,
         method: Method = "premium_mean",
         reference: str | None = None,
@@ -157,6 +157,7 @@ class Store:
 
     def traces(
         self,
+        days: float | None = None,
         *,
         limit: int = 50,
         since: Moment | None = None,
@@ -171,9 +172,10 @@ class Store:
         min_cost: float | None = None,
     ) -> list[TraceSummary]:
         """The newest traces that match every filter, newest first."""
+        window, _ = self._window(days, since, until)
         return traces.newest(
             self.reader,
-            Window.between(since, until),
+            window,
             limit=limit,
             wanted=traces.Filter(
                 service=service,

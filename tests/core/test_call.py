@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -115,6 +116,77 @@ def test_what_was_asked_for() -> None:
     }
     assert call.request(choice_count=2).attributes["gen_ai.request.choice.count"] == 2
     assert call.attributes["gen_ai.request.seed"] == -3
+
+
+class Hostile:
+    """An object of which nothing works."""
+
+    def fail(self, *_: Any) -> Any:
+        raise RuntimeError("hostile")
+
+    __str__ = __repr__ = __index__ = __float__ = __bool__ = __iter__ = __len__ = __eq__ = fail
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.fault("P9")
+@pytest.mark.parametrize(
+    ("name", "keywords", "refused"),
+    [
+        ("usage", {"input": Hostile()}, "usage.input"),
+        ("usage", {"input": 1, "source": Hostile()}, "usage.source"),
+        ("response", {"model": Hostile()}, "response.model"),
+        ("response", {"finish": Hostile()}, "response.finish"),
+        ("response", {"finish": [Hostile()]}, "response.finish"),
+        ("request", {"temperature": Hostile()}, "request.temperature"),
+        ("request", {"stop_sequences": Hostile()}, "request.stop_sequences"),
+        ("cost", {"amount": Hostile()}, "cost.amount"),
+        ("cost", {"amount": 10**5000}, "cost.amount"),
+        ("cost", {"amount": 1, "currency": Hostile()}, "cost.currency"),
+        ("retry", {"delay": Hostile()}, "retry.delay"),
+        ("parsed", {"ok": Hostile()}, "parsed"),
+        ("validated", {"ok": Hostile()}, "validated"),
+        ("cached", {"type": Hostile()}, "cached.type"),
+        ("prompt", {"name": "p", "variables": ["a"]}, "prompt.variables"),
+        ("prompt", {"name": "p", "variables": Hostile()}, "prompt.variables"),
+    ],
+)
+def test_objects_of_which_nothing_works_are_refused(
+    name: str, keywords: dict[str, Any], refused: str
+) -> None:
+    call = Call("chat")
+    assert getattr(call, name)(**keywords) is call
+    assert refused in call.refused
+    assert call.tokens is None
+    assert call.amount is None
+
+
+def test_lists_without_an_end_are_cut() -> None:
+    call = Call("chat").request(stop_sequences=(str(i) for i in itertools.count()))
+    assert len(call.attributes["gen_ai.request.stop_sequences"]) == 128
+
+
+@pytest.mark.parametrize("amount", ["1e15", 1e30, "1e400", 10**20, "-1e-30", "sNaN", "inf"])
+def test_money_that_no_span_can_hold_is_refused(amount: Any) -> None:
+    call = Call("chat").cost(amount)
+    assert (call.amount, call.refused) == (None, ("cost.amount",))
+
+
+@pytest.mark.parametrize("currency", ["", "EURO", "E1R", "€€€", "x" * 50, None, 978])
+def test_currencies_have_three_letters(currency: Any) -> None:
+    call = Call("chat").cost(1, currency)
+    assert (call.amount, call.refused) == (None, ("cost.currency",))
+    assert Call("chat").cost(1, "eur").currency == "EUR"
+
+
+def test_a_choice_without_a_reason_keeps_its_place() -> None:
+    assert Call("chat").response(finish=["stop", None, "length"]).finish == (
+        "stop", "error", "length",
+    )  # fmt: skip
+
+
+def test_a_retrieval_has_a_top_k_of_its_own() -> None:
+    asked = Call("retrieval").request(top_k=5, data_source="docs").attributes
+    assert asked == {"gen_ai.retrieval.top_k": 5, "gen_ai.data_source.id": "docs"}
 
 
 def test_numbers_beyond_all_measure_are_refused() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -23,6 +25,10 @@ class Coded(Exception):
         self.__dict__.update(given)
 
 
+class Code(str, Enum):
+    QUOTA = "quota_exceeded"
+
+
 class Hostile(Exception):
     @property
     def code(self) -> str:
@@ -39,6 +45,7 @@ class Hostile(Exception):
         (concurrent.futures.TimeoutError(), Outcome.TIMEOUT),
         (Slow(), Outcome.TIMEOUT),
         (asyncio.CancelledError(), Outcome.CANCELLED),
+        (concurrent.futures.CancelledError(), Outcome.CANCELLED),
         (KeyboardInterrupt(), Outcome.CANCELLED),
         (SystemExit(), Outcome.CANCELLED),
         (GeneratorExit(), Outcome.ABANDONED),
@@ -63,6 +70,8 @@ def test_only_errors_and_timeouts_are_failures() -> None:
         (Coded(code="rate_limit_exceeded", status_code=429), "rate_limit_exceeded"),
         (Coded(code=None, status_code=429), "429"),
         (Coded(code=404), "404"),
+        (Coded(code=HTTPStatus.TOO_MANY_REQUESTS), "429"),
+        (Coded(code=Code.QUOTA), "quota_exceeded"),
         (Coded(code=12), f"{__name__}.Coded"),
         (Coded(code=True), f"{__name__}.Coded"),
         (Coded(code="the key sk-1 is wrong"), f"{__name__}.Coded"),

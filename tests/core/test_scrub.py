@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planted import SECRETS
 
 from otel_empathy.core.errors import WrongValue
-from otel_empathy.core.scrub import Scrubber
+from otel_empathy.core.scrub import Scrubber, beginning
 
 KINDS = sorted(SECRETS)
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -256,3 +256,17 @@ def test_no_text_makes_the_expressions_backtrack(piece: str) -> None:
     # Linear work is done in milliseconds; quadratic work on this size would meet the time limit.
     text = (piece * 131_072)[:131_072]
     assert Scrubber()(text + "!").endswith(("!", "]"))
+
+
+@pytest.mark.fault("C1")
+def test_no_half_of_a_secret_stays_before_a_cut() -> None:
+    scrub = Scrubber()
+    hidden = SECRETS["github"][0]
+    for before in range(60, 101):
+        assert hidden[:4] not in beginning(" " * before + hidden + " " * 9000, 100, scrub)
+    # What is masked before it moves nothing up that was cut.
+    for before in range(41):
+        assert hidden[:4] not in beginning(" " * before + f" {hidden}" * 500, 8192, scrub)
+    assert beginning("short", 100, scrub) == "short"
+    assert beginning("x" * 9000, 100, scrub) == "x" * 100
+    assert len(beginning("ab " * 9000, 8192, scrub)) == 8192

@@ -333,3 +333,18 @@ def test_what_was_not_cut_is_found_again(value: Any) -> None:
     text, cut_too = to_json(value)
     if not truncated and not cut_too:
         assert json.loads(text) == found
+
+
+@pytest.mark.fault("C1")
+def test_texts_are_scrubbed_before_they_are_cut() -> None:
+    scrub = Scrubber()
+    hidden = SECRETS["github"][0]
+    for before in range(8100, 8200, 3):
+        kept, cut = plain({"deep": ["x" * before + f" {hidden} and more"]}, scrub=scrub)
+        assert cut == (before > 8160)
+        assert hidden[:4] not in kept["deep"][0]
+    kept, cut = plain("é" * 9000, scrub=scrub)
+    assert cut
+    assert kept.endswith("characters>")
+    assert len(kept.encode()) <= 8192
+    assert plain("x" * 8192, scrub=scrub) == ("x" * 8192, False)

@@ -93,3 +93,12 @@ def test_values_are_shown_as_they_are_written() -> None:
     assert (shown("fsync"), shown("capture"), shown("token")) == ("never", "SPAN_ONLY", "***")
     assert Settings({}).shown("prices") == ""
     assert Settings({}).capture is Capture.NO_CONTENT
+
+
+def test_an_argument_for_the_profile_is_checked_though_the_variable_holds_many_words() -> None:
+    variable = "OTEL_SEMCONV_STABILITY_OPT_IN"
+    assert Settings.load({variable: "http,database/dup"}).genai_metrics == "default"
+    assert Settings.load({variable: "http, gen_ai_latest_experimental"}).genai_metrics == "latest"
+    assert Settings.load({}, genai_metrics="both").genai_metrics == "both"
+    with pytest.raises(SettingError, match="must be one of default, latest, both"):
+        Settings.load({}, genai_metrics="lastest")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from captured import Captured, capturing
+from planted import SECRETS
 
 from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.settings import Capture
@@ -91,6 +92,21 @@ def test_content_is_scrubbed_before_anything_sees_it() -> None:
         for text in everything(captured):
             assert "AKIAIOSFODNN7EXAMPLE" not in text
             assert "key" in text
+
+
+@pytest.mark.fault("C1")
+def test_half_a_secret_at_the_cut_is_masked_too() -> None:
+    scrub = Scrubber()
+    hidden = SECRETS["github"][0]
+    with capturing(
+        capture=Capture.SPAN_AND_EVENT, emit_event=True, scrub=scrub, scrub_value=scrub.value
+    ) as captured:
+        for before in range(8120, 8192, 4):
+            with llm_call(model="m") as call:
+                call.messages(input="x" * before + f" {hidden} and more")
+            with pytest.raises(ValueError, match="xxx"), llm_call(model="m"):
+                raise ValueError("x" * before + f" {hidden} and more")
+        assert hidden[:4] not in "".join(everything(captured))
 
 
 def test_what_is_handed_over_is_taken_at_once() -> None:

@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -156,6 +157,66 @@ def test_carry_takes_the_context_into_threads_and_pools(captured: Captured) -> N
     assert carried(0) == "s"
     assert inherited() == {}
     assert carried.__name__ == "read"
+
+
+def test_one_block_may_be_entered_by_many_tasks(captured: Captured) -> None:
+    shared = using(session="s-1")
+
+    async def enter(steps: int) -> tuple[str | None, bool]:
+        before = get_current()
+        with shared:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            inside = inherited().get("session.id")
+        return inside, get_current() is before
+
+    async def together() -> list[Any]:
+        return list(await asyncio.gather(*(enter(steps) for steps in (3, 1, 2, 1))))
+
+    assert asyncio.run(together()) == [("s-1", True)] * 4
+
+
+def test_names_may_be_members_of_an_enum(captured: Captured) -> None:
+    class Name(str, Enum):
+        SHOP = "shop"
+
+    @llm_call(provider=Name.SHOP, model=Name.SHOP, stage=Name.SHOP)
+    def ask() -> None: ...
+
+    with using(workflow=Name.SHOP, session=Name.SHOP), agent(name=Name.SHOP):
+        ask()
+    assert captured.names == ["chat shop", "invoke_agent shop"]
+    found = dict(captured.span("chat shop").attributes or {})
+    names = ("gen_ai.provider.name", "gen_ai.workflow.name", "session.id", "empathy.call.stage")
+    assert {type(found[name]) for name in names} == {str}
+    assert {found[name] for name in names} == {"shop"}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_cannot_be_called_cannot_be_carried(captured: Captured, *, on: bool) -> None:
+    if not on:
+        live.remove()
+    with pytest.raises(WrongType, match="carry cannot take 5 along"):
+        carry(5)  # type: ignore[type-var]
+
+
+def test_a_carried_coroutine_dropped_elsewhere_does_not_complain(
+    captured: Captured, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wait() -> None:
+        await asyncio.sleep(10)
+
+    with using(session="s-1"):
+        carried = carry(wait)()
+
+    async def begin() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(0))
+        carried.send(None).cancel()
+        await task
+
+    asyncio.run(begin())
+    carried.close()
+    assert caplog.records == []
 
 
 def test_carry_keeps_coroutines_and_errors(captured: Captured) -> None:

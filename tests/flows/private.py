@@ -72,7 +72,7 @@ def look_up(text: str, *, options: Any) -> Any:
 def break_down(text: str) -> None:
     """Fail."""
     try:
-        raise KeyError(text)
+        _ = {}[text]
     except KeyError as error:
         raise RuntimeError(f"failed with {text}") from error
 

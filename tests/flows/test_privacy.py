@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import faulty
+import flow
 import pytest
 from planted import SECRETS
 
@@ -39,6 +42,7 @@ class Heard:
 
     home: Path
     said: str
+    facts: dict[str, Any] = field(default_factory=dict)
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
 
     def files(self) -> Iterator[tuple[str, bytes]]:
@@ -101,9 +105,9 @@ def run(
             env={**clean, **(environ or {})}, capture_output=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        said = done.stdout + done.stderr
-        assert json.loads(done.stdout.splitlines()[-1])["flushed"], said
-        heard = Heard(home, said, list(listener.bodies))
+        facts = json.loads(done.stdout.splitlines()[-1])
+        assert facts["flushed"], done.stderr
+        heard = Heard(home, done.stdout + done.stderr, facts, list(listener.bodies))
     assert {signal for signal, _ in heard.bodies} == {"traces", "metrics", "logs"}
     assert len(heard.bodies) >= 9
     return heard
@@ -115,12 +119,13 @@ def run(
 @pytest.mark.parametrize("capture", ["NO_CONTENT", "SPAN_AND_EVENT"])
 def test_no_planted_secret_of_any_kind_leaves_the_program(tmp_path: Path, capture: str) -> None:
     assert len(SECRETS) >= 40
-    named = [f"{quote(text)}" for _, text in list(SECRETS.values())[:12]]
+    named = [quote(text) for _, text in list(SECRETS.values())[:12]]
+    resource = ",".join(f"deployment.n{number}={text}" for number, text in enumerate(named))
     heard = run(
         tmp_path / "home", [text for _, text in SECRETS.values()],
         argv=[text for _, text in SECRETS.values() if "\0" not in text],
         environ={
-            "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"deployment.n{i}={t}" for i, t in enumerate(named)),
+            "OTEL_RESOURCE_ATTRIBUTES": resource,
             "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "process,otel",
         },
         capture=capture, settings={"stacktraces": True},
@@ -134,7 +139,7 @@ def test_no_planted_secret_of_any_kind_leaves_the_program(tmp_path: Path, captur
     assert found == set()
 
 
-# -- C1: the gate for content -----------------------------------------------------------------------
+# -- C1: the gate for content ----------------------------------------------------------------------
 @pytest.mark.fault("C1")
 @pytest.mark.parametrize(
     ("mode", "spans", "events"),
@@ -159,3 +164,91 @@ def test_one_gate_decides_for_every_sink(
         if CANARY in text
     }
     assert sinks == {name for name, open_ in (("traces", spans), ("logs", events)) if open_}
+
+
+# -- C2: users ------------------------------------------------------------------------------------
+USER = "ada@example.com"
+RACER = """
+import sys
+import otel_empathy
+with otel_empathy.configure(service="racer", home=sys.argv[1], backends=[]):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with otel_empathy.using(user=sys.argv[2]):
+        otel_empathy.event("raced")
+"""
+
+
+@pytest.mark.fault("C2")
+@pytest.mark.timeout(60)
+def test_eight_programs_that_race_give_a_user_one_hash_and_no_guess_finds_it(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "PYTEST"))}
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(home), USER], env=clean, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(8)
+    ]  # fmt: skip
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    said = "".join("".join(racer.communicate(timeout=20)) for racer in racers)
+    assert said == ""
+    found = [
+        one["record"]["attributes"]["user.hash"]["stringValue"]
+        for one in flow.flat("logs", flow.segments(home, "logs"))
+    ]
+    assert len(found) == 8
+    assert len(set(found)) == 1
+
+    secret = home / "secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    everything = "".join(text for _, text in Heard(home, said).everything())
+    assert found[0] in everything
+    assert USER not in everything
+    assert secret.read_text().strip() not in everything
+    for spelling in (USER, USER.upper(), f" {USER}", f"{USER}\n"):
+        for name in sorted(hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}):
+            digest = hashlib.new(name, spelling.encode(), usedforsecurity=False)
+            assert digest.hexdigest()[:12] not in everything, name
+            assert base64.b64encode(digest.digest()).decode()[:12] not in everything, name
+
+
+# -- C3: lines ------------------------------------------------------------------------------------
+HOSTILE = "a\nb\rc\x1b[31md\u2028e\u2029f\x85g\u202eh\u2066i\x0bj\x0ck\x1cl\x00m\x9b31mn\ud800o"
+
+
+@pytest.mark.fault("C3")
+def test_one_record_is_one_line_whatever_its_names_hold(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    heard = run(home, [HOSTILE, HOSTILE * 2], capture="SPAN_AND_EVENT")
+    acked = heard.facts["acked"]
+    for signal, (outer, inner, leaf) in flow.LISTS.items():
+        records = 0
+        for path in sorted((home / "otlp" / signal).glob("*.jsonl")):
+            data = path.read_bytes()
+            lines = data.split(b"\n")
+            assert lines.pop() == b""
+            assert len(lines) == len(data.decode().splitlines())
+            for line in lines:
+                record = json.loads(line)
+                records += sum(
+                    points(one) if signal == "metrics" else 1
+                    for two in record[outer] for three in two[inner] for one in three[leaf]
+                )  # fmt: skip
+        assert records == acked[signal], signal
+    console = [line for line in heard.said.split("\n") if "Z span" in line or "Z log" in line]
+    assert len(console) == acked["traces"] + acked["logs"]
+    assert not set(heard.said) & set("\x1b\u2028\u2029\x85\u202e\u2066\x0b\x0c\x9b\x00")
+
+
+def points(metric: Mapping[str, Any]) -> int:
+    return sum(len(metric[k]["dataPoints"]) for k in ("sum", "gauge", "histogram") if k in metric)

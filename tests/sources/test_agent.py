@@ -314,7 +314,12 @@ def test_a_terminal_phase_ends_the_run_and_has_no_span(captured: Captured) -> No
 
     run()
     assert captured.names == ["phase thinking", "invoke_agent run"]
-    assert of(captured, "invoke_agent run")["empathy.run.state"] == "failed"
+    found = captured.span("invoke_agent run")
+    assert of(captured, found.name)["empathy.run.state"] == "failed"
+    assert of(captured, found.name)["error.type"] == "_OTHER"
+    assert found.status.status_code is StatusCode.ERROR
+    (labels, _), = captured.points("gen_ai.invoke_agent.duration")
+    assert labels["error.type"] == "_OTHER"
     assert len(told(captured, "empathy.run.changed")) == 2
 
 
@@ -655,6 +660,44 @@ def test_a_failing_tool(captured: Captured) -> None:
     assert found["empathy.call.outcome"] == "timeout"
     assert found["error.type"] == "TimeoutError"
     assert not [key for key in found if "arguments" in key or "result" in key]
+
+
+def test_agents_and_tools_are_described_by_their_docstrings(captured: Captured) -> None:
+    @tool
+    def look_up(city: str) -> str:
+        """Say what the weather
+        will be.
+
+        Nothing of this.
+        """
+        return city
+
+    @tool
+    def silent() -> None: ...
+
+    @agent
+    async def plan() -> None:
+        """Plan a journey."""
+        look_up("Lisbon")
+        silent()
+        functools.partial(look_up, "Lisbon")()
+        tool(name="object")(Desk())()
+
+    class Desk:
+        """No function."""
+
+        def __call__(self) -> None: ...
+
+    asyncio.run(plan())
+    assert of(captured, "invoke_agent plan")["gen_ai.agent.description"] == "Plan a journey."
+    described = [
+        (span.attributes or {}).get("gen_ai.tool.description")
+        for span in captured.spans
+        if span.name.startswith("execute_tool")
+    ]
+    assert described == ["Say what the weather will be.", None] + [
+        "Say what the weather will be.", None,
+    ]  # fmt: skip
 
 
 def test_arguments_and_results_of_tools_need_capture() -> None:

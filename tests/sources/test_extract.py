@@ -235,3 +235,29 @@ def test_an_extract_may_give_everything_else_too() -> None:
     reader(lambda reply: {**found, "input": 1})(call, "reply", None)
     assert (call.response_model, call.response_id, call.finish) == ("m", "i", ("stop",))
     assert (str(call.amount), call.source) == ("0.5", "injected")
+
+
+def test_choices_without_a_reason_keep_their_place() -> None:
+    whole, streamed = Call("chat"), Call("chat")
+    read_reply(whole, {"choices": [{"finish_reason": None}, {"finish_reason": "stop"}]})
+    chunks = [{"choices": [{"index": index, "finish_reason": "stop"}]} for index in (3, 1)]
+    read_chunks(streamed, chunks)
+    assert whole.finish == ("error", "stop")
+    assert streamed.finish == ("error", "stop", "error", "stop")
+    endless = Call("chat")
+    read_chunks(endless, [{"choices": [{"index": 10**12, "finish_reason": "stop"}]}])
+    assert len(endless.finish or ()) <= 128
+
+
+def test_the_service_tier_is_read_where_it_stands() -> None:
+    for reply in (
+        {"service_tier": "flex"},
+        {"usage": {"service_tier": "flex", "output_tokens": 1}},
+    ):
+        call, streamed = Call("chat"), Call("chat")
+        read_reply(call, reply)
+        read_chunks(streamed, [{}, reply])
+        assert call.service_tier == streamed.service_tier == "flex"
+    said = Call("chat").response(service_tier="priority")
+    read_reply(said, {"service_tier": "flex"})
+    assert said.service_tier == "priority"

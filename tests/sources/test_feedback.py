@@ -150,3 +150,9 @@ def test_names_of_events_are_checked() -> None:
         event("")
     with pytest.raises(WrongType):
         event(3)  # type: ignore[arg-type]
+
+
+def test_a_score_beyond_all_measure_is_out_of_range(captured: Captured) -> None:
+    with pytest.raises(WrongValue, match="between 0 and 1"):
+        feedback(score=10**400)
+    assert captured.events == []

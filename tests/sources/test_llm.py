@@ -185,6 +185,45 @@ def test_failed_calls_are_measured_with_their_error(captured: Captured) -> None:
     assert captured.records[0].span_id == captured.spans[0].context.span_id
 
 
+def test_a_code_that_looks_like_a_secret_is_no_name_of_an_error() -> None:
+    class Refused(Exception):
+        code = "sk-1"
+
+    with capturing(scrub=lambda text: text.replace("sk-1", "***")) as captured:
+
+        @llm_call
+        def ask() -> None:
+            current_call().retry("sk-1").retry(Refused())
+            raise Refused
+
+        with pytest.raises(Refused):
+            ask()
+        assert attributes(captured)["error.type"] == "_OTHER"
+        assert "sk-1" not in repr([span.to_json() for span in captured.spans])
+        assert "sk-1" not in repr(captured.events) + repr(captured.metrics())
+
+
+def test_stack_traces_are_told_where_they_are_wanted() -> None:
+    for wanted in (False, True):
+        with capturing(
+            stacktraces=wanted, scrub=lambda text: text.replace("sk-1", "***")
+        ) as captured:
+
+            @llm_call
+            def ask() -> None:
+                raise ValueError("key sk-1 refused")
+
+            with pytest.raises(ValueError, match="sk-1"):
+                ask()
+            told = captured.event("gen_ai.client.operation.exception")
+            (seen,) = captured.spans[0].events
+            for found in (told, seen.attributes or {}):
+                stack = str(found.get("exception.stacktrace", ""))
+                assert ("in ask" in stack) == wanted
+                assert stack.endswith("ValueError: key *** refused\n") == wanted
+                assert "sk-1" not in stack.rsplit("\n", 2)[-2:]
+
+
 def test_secrets_in_messages_of_errors_are_scrubbed() -> None:
     with capturing(scrub=lambda text: text.replace("sk-1", "***")) as captured:
 
@@ -317,6 +356,57 @@ def test_a_returned_async_stream_behaves_like_itself(captured: Captured) -> None
     assert asyncio.run(use()) == [1]
     assert attributes(captured)["empathy.call.outcome"] == "abandoned"
     assert captured.open == 0
+
+
+def test_a_stream_for_both_kinds_of_readers_serves_both(captured: Captured) -> None:
+    class Both:
+        def __init__(self) -> None:
+            self.chunks = iter([1, 2])
+
+        def __iter__(self) -> Any:
+            return self
+
+        __aiter__ = __iter__
+
+        def __next__(self) -> int:
+            return next(self.chunks)
+
+        async def __anext__(self) -> int:
+            await asyncio.sleep(0)
+            for chunk in self.chunks:
+                return chunk
+            raise StopAsyncIteration
+
+    @llm_call(model="m")
+    async def ask() -> Both:
+        return Both()
+
+    async def use() -> list[int]:
+        return [chunk async for chunk in await ask()]
+
+    assert asyncio.run(use()) == [1, 2]
+    assert list(llm_call(model="m")(Both)) if False else True
+    assert list(llm_call(model="m")(lambda: Both())()) == [1, 2]
+    assert [(s.attributes or {})["empathy.call.chunks"] for s in captured.spans] == [2, 2]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_stream_without_a_chunk_is_a_stream(captured: Captured, *, fails: bool) -> None:
+    @llm_call(model="m")
+    def ask() -> Iterator[int]:
+        if fails:
+            raise ConnectionError("no")
+        yield from ()
+
+    if fails:
+        with pytest.raises(ConnectionError):
+            list(ask())
+    else:
+        assert list(ask()) == []
+    found = attributes(captured)
+    assert found["gen_ai.request.stream"] is True
+    assert found["empathy.call.chunks"] == 0
+    assert "gen_ai.response.time_to_first_chunk" not in found
 
 
 def test_results_that_are_no_streams_stay_untouched(captured: Captured) -> None:
@@ -1006,3 +1096,29 @@ def test_calls_of_a_run_are_counted_where_they_are_made(captured: Captured) -> N
         assert current_run() is outer
     assert (outer.inference_calls, inner.inference_calls) == (1, 2)
     assert live.on
+
+
+def test_the_service_tier_that_answered_is_read_and_told(priced: Captured) -> None:
+    reply = {**REPLY, "service_tier": "flex"}
+    llm_call(provider="openai", model="gpt-4o")(lambda: reply)()
+    found = attributes(priced)
+    assert found["openai.response.service_tier"] == "flex"
+    # Nobody lists what flex costs for this model, and the standard price would be wrong.
+    assert found["empathy.cost.reason"] == "unknown_rate"
+    (labels, _), = priced.points("gen_ai.client.operation.duration")
+    assert labels["openai.response.service_tier"] == "flex"
+
+
+def test_the_service_tier_of_others_decides_about_the_price_alone(priced: Captured) -> None:
+    reply = {"usage": {"input_tokens": 5, "output_tokens": 5, "service_tier": "priority"}}
+    llm_call(provider="anthropic", model="claude-sonnet-4-5")(lambda: reply)()
+    found = attributes(priced)
+    assert "openai.response.service_tier" not in found
+    assert "empathy.cost.amount" not in found
+
+
+def test_a_retrieval_is_named_after_its_source(captured: Captured) -> None:
+    with llm_call(operation="retrieval", provider="shop") as call:
+        call.request(data_source="docs", top_k=3)
+    assert captured.names == ["retrieval docs"]
+    assert attributes(captured)["gen_ai.retrieval.top_k"] == 3

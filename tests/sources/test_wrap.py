@@ -6,6 +6,7 @@ import gc
 import inspect
 import threading
 import traceback
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -263,6 +264,36 @@ def test_ten_thousand_abandoned_streams_leave_no_open_span(captured: Captured, h
     assert len(captured.spans) == 10_000
 
 
+def test_the_collector_changes_no_context_when_it_closes_a_stream(captured: Captured) -> None:
+    # It may run in the middle of a change of the context, and Python crashes when the context
+    # changes under that.
+    seen = []
+
+    @llm_call
+    def ask() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            seen.append(get_current())
+
+    with phase("thinking"):
+        here = get_current()
+        for collected in (False, True):
+            stream = ask()
+            next(stream)
+            if collected:
+                circle: list[Any] = [stream]
+                circle.append(circle)
+                del circle
+            del stream
+            gc.collect()
+            assert get_current() is here
+    spans.reap()
+    assert seen[0] is not here
+    assert seen[1] is here
+    assert captured.open == 0
+
+
 def test_a_collected_stream_is_not_kept_alive(captured: Captured) -> None:
     class Chunks:
         def __iter__(self) -> Chunks:
@@ -460,6 +491,21 @@ def test_partials_and_callable_objects(captured: Captured) -> None:
 
 
 @pytest.mark.parametrize("given", [Bot, 3, None, property(lambda self: 1)])
+def test_a_generator_that_is_a_coroutine_can_be_awaited(captured: Captured) -> None:
+    @tool
+    @types.coroutine
+    def nap() -> Any:
+        yield from asyncio.sleep(0).__await__()
+        return 5
+
+    async def use() -> int:
+        return await nap()
+
+    assert inspect.iscoroutinefunction(nap)
+    assert asyncio.run(use()) == 5
+    assert captured.names == ["execute_tool nap"]
+
+
 def test_what_is_no_function_is_refused(given: Any) -> None:
     with pytest.raises(WrongType, match="cannot decorate"):
         wrap(given, lambda _: lambda *_: None, by="agent")
@@ -650,6 +696,26 @@ def test_a_block_entered_by_many_tasks_finds_its_own(captured: Captured) -> None
     asyncio.run(together())
     assert get_current() is before
     assert [(s.attributes or {})["gen_ai.response.id"] for s in captured.spans] == ["2", "1", "0"]
+
+
+def test_a_block_entered_by_many_threads_finds_its_own(captured: Captured) -> None:
+    shared = phase("thinking")
+    start = threading.Barrier(4)
+
+    def work() -> bool:
+        start.wait(5)
+        own = []
+        for _ in range(100):
+            before = get_current()
+            with shared:
+                own.append(get_current_span())
+            own.append(get_current() is before and not own.pop().is_recording())
+        return all(own)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(task.result(10) for task in [pool.submit(work) for _ in range(4)])
+    assert captured.open == 0
+    assert len(captured.spans) == 400
 
 
 def test_a_block_with_a_limit_or_a_guard_needs_a_function(captured: Captured) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import threading
 from datetime import datetime, timezone
@@ -67,6 +68,15 @@ def test_calls_can_be_asked_for_by_time(tmp_path):
     assert len(list(store.calls(until=datetime(2026, 1, 1, tzinfo=timezone.utc)))) == 1
 
 
+def test_traces_can_be_asked_for_by_days(tmp_path):
+    old, new = "0" * 31 + "1", "0" * 31 + "2"
+    segment(tmp_path, line(call(trace=old, start=NOW - 2 * DAY), call(trace=new)))
+    store = Store(tmp_path, clock=Clock())
+    assert [one.trace_id for one in store.traces(1)] == [new]
+    assert [one.trace_id for one in store.traces()] == [new, old]
+    assert store.traces(days=0) == []
+
+
 def test_what_was_skipped_is_counted_and_named(tmp_path):
     path = segment(tmp_path, b"garbage\n", line(call()), b"torn")
     store = Store(tmp_path, clock=Clock())
@@ -116,6 +126,30 @@ def test_usage_and_savings_are_of_the_same_calls_while_others_are_written(tmp_pa
     assert used.total_calls == saved.total_calls
     with pytest.raises(WrongValue, match="premium_mean or repriced"):
         store.usage_and_savings(method="guessed")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ('"startTimeUnixNano":"1', '"startTimeUnixNano":"1' + "9" * 400),
+        ('"endTimeUnixNano":"1', '"endTimeUnixNano":"1' + "9" * 400),
+        ('"endTimeUnixNano":"1', '"endTimeUnixNano":"-1'),
+        ('"intValue":"77', '"intValue":"77' + "0" * 400),
+        ('"intValue":"77', '"intValue":"77' + "0" * 5_000),
+        ('"intValue":"77', '"intValue":"77' + "0" * 19),
+    ],
+    ids=["start", "end", "negative", "tokens", "digits", "just beyond"],
+)
+def test_a_number_that_otlp_cannot_carry_costs_its_line_and_nothing_else(tmp_path, damage):
+    bad = line(call(input=77)).decode().replace(*damage).encode()
+    segment(tmp_path, bad, line(call(input=5)))
+    store = Store(tmp_path, clock=Clock())
+    stream = io.BytesIO()
+    assert store.usage(days=None).tokens_input == 5
+    assert [one.input for one in store.calls()] == [5]
+    assert [one.tokens_input for one in store.traces()] == [5]
+    assert [store.export(stream, form) for form in ("csv", "jsonl", "otlp")] == [1, 1, 1]
+    assert store.skipped == {"corrupt": 1}
 
 
 def test_followed_records_of_all_signals_are_typed(tmp_path):
