@@ -15,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -136,7 +137,9 @@ def say(text: str) -> None:
 
 def megabytes(folder: Path) -> str:
     """The size of a folder, in words."""
-    size = sum(entry.lstat().st_size for entry in folder.rglob("*") if not entry.is_dir())
+    # Nothing is followed: what a link leads to may be gone, or somebody else's.
+    found = (entry.lstat() for entry in folder.rglob("*"))
+    size = sum(one.st_size for one in found if not stat.S_ISDIR(one.st_mode))
     return f"{size / 1e6:.0f} MB"
 
 

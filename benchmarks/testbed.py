@@ -116,6 +116,8 @@ class Result:
 # -- the programs ---------------------------------------------------------------------------------
 def child(told: dict[str, Any]) -> None:
     """The program under test, on one side; ends as it is told."""
+    # A shell that starts us in the background has it ignored, which the program would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tracer = _stock(told) if told["side"] == "stock" else _ours(told)
     how, count, rate = told["how"], told["spans"], told["rate"]
     if how in {"fork", "multiprocessing"}:

@@ -157,7 +157,7 @@ class Runtime:
             profile=settings.genai_metrics,
             cost_names=settings.cost_names,
             propagate=settings.propagate,
-            prices=Prices.bundled(settings.prices),
+            prices=_prices(settings),
             hash_user=self.hash_user,
             user=settings.user,
             scrub=scrub,
@@ -415,7 +415,7 @@ class Runtime:
     def _finalize(self) -> None:
         from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is in use
 
-        Finalize(None, self.shutdown, exitpriority=0)
+        Finalize(None, self.shutdown, args=(_EXIT,), exitpriority=0)
 
 
 _runtime: Runtime | None = None
@@ -578,6 +578,17 @@ class _NoBackend(SettingError, TypeError):
     """An object was given as a backend that cannot be one."""
 
 
+def _prices(settings: Settings) -> Prices:
+    """The price table; a file that only the environment names must not stop the program."""
+    try:
+        return Prices.bundled(settings.prices)
+    except SettingError as error:
+        if settings.source("prices") == "argument":
+            raise
+        warnings.warn(f"{error}; the bundled prices apply", RuntimeWarning, stacklevel=4)
+        return Prices.bundled()
+
+
 def _is_uuid(text: str) -> bool:
     try:
         return str(uuid.UUID(text)) == text
@@ -591,7 +602,7 @@ def _hook(made: Runtime) -> None:
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
     if util is not None and process is not None and process.parent_process() is not None:
-        util.Finalize(None, made.shutdown, exitpriority=0)
+        util.Finalize(None, made.shutdown, args=(_EXIT,), exitpriority=0)
     if _hooked or not hasattr(os, "register_at_fork"):
         return
     _hooked = True

@@ -13,6 +13,7 @@ import os
 import sys
 from contextlib import ExitStack
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ import click
 from otel_empathy._version import __version__
 from otel_empathy.cli.errors import INTERRUPTED, OK, UNAVAILABLE, USAGE
 from otel_empathy.cli.options import colour
+from otel_empathy.cli.screen import clean, is_unicode
 from otel_empathy.core.errors import EmpathyError, Unavailable
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -95,6 +97,9 @@ def main(args: list[str] | None = None) -> int:
             if getattr(sys, name) is None:
                 setattr(sys, name, stack.enter_context(Path(os.devnull).open("w")))
                 stack.callback(setattr, sys, name, None)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and not is_unicode(stream):
+                stream.reconfigure(errors="replace")  # a question mark is better than an end
         return _run(args)
 
 
@@ -134,8 +139,6 @@ def _run(args: list[str] | None) -> int:
 
 
 def _complain(message: str, error: click.ClickException | None = None) -> None:
-    from otel_empathy.cli.screen import clean
-
     # The context that knows about NO_COLOR is gone by now.
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True, color=colour())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from otel_empathy.cli.check import Check
 
-__all__ = ["Column", "Screen", "clean", "json_line"]
+__all__ = ["Column", "Screen", "clean", "is_unicode", "json_line"]
 
 _GAP = "  "  # between two columns
 _NARROWEST = 12  # columns that remain of a growing column
@@ -47,6 +47,7 @@ _UNSAFE = (
     "\U000e0000-\U000e007f\ud800-\udfff"
 )
 _REMOVED = re.compile(f"[{_UNSAFE}]")
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
 _ESCAPED = re.compile(f"[{_UNSAFE}\u2028\u2029]")
 
 
@@ -54,6 +55,11 @@ def clean(text: object, *, limit: int = 0) -> str:
     """A text from outside as one harmless line, cut to `limit` characters if that is given."""
     line = _REMOVED.sub("", _BREAKS.sub(" ", _SEQUENCES.sub("", str(text))))
     return f"{line[: limit - 1]}…" if 0 < limit < len(line) else line
+
+
+def is_unicode(stream: TextIO) -> bool:
+    """Whether a stream takes every character; one that does not say so does."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def json_line(row: Mapping[str, Any]) -> str:
@@ -157,7 +163,10 @@ class Screen:
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Print one JSON line."""
-        self._out.write(json_line(row) + "\n")
+        line = json_line(row)
+        if not is_unicode(self._out):
+            line = _FOREIGN.sub(_escape, line)
+        self._out.write(f"{line}\n")
 
     def records(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Print JSON lines."""

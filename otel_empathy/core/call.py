@@ -290,10 +290,14 @@ class Call:
         self.prompt_version = self._text("prompt.version", version) or self.prompt_version
         self.prompt_format = self._text("prompt.format", format) or self.prompt_format
         if variables is not None:
-            if not isinstance(variables, Mapping):
+            given: Any = variables
+            if not isinstance(given, Mapping):
                 return self._refuse("prompt.variables")
-            for key in variables if self.take is not None else ():
-                self._take(f"{semconv.PROMPT_VARIABLE}{key}", variables[key])
+            try:
+                for key in given if self.take is not None else ():
+                    self._take(f"{semconv.PROMPT_VARIABLE}{key}", given[key])
+            except Exception:  # noqa: BLE001 - a foreign mapping
+                return self._refuse("prompt.variables")
         return self
 
     def messages(

@@ -22,7 +22,7 @@ from otel_empathy.core.errors import WrongValue
 from otel_empathy.core.secret_names import NAMES, names_secret
 from otel_empathy.core.secret_shapes import MASK, SHAPES, Span
 
-__all__ = ["Scrubber", "beginning"]
+__all__ = ["Scrubber", "beginning", "ending"]
 
 _SHORTEST: Final = 6
 _REMEMBERED: Final = 4096  # clean texts, of at most _SHORT characters
@@ -147,6 +147,13 @@ def beginning(text: str, most: int, scrub: Callable[[str], str]) -> str:
     # The half of a secret at the end of what is looked at may not be recognised, so it goes; what
     # was masked before it does not let it move up.
     return scrub(text[: most + _BEYOND])[:-_BEYOND][:most]
+
+
+def ending(text: str, most: int, scrub: Callable[[str], str]) -> str:
+    """The same for the last characters of a text."""
+    if len(text) <= most + _BEYOND:
+        return scrub(text)[-most:]
+    return scrub(text[-most - _BEYOND :])[_BEYOND:][-most:]
 
 
 def _compiled(name: str, shape: str) -> re.Pattern[str]:

@@ -243,7 +243,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("emit_event", ("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT",), _flag, None,
             "Whether each call also emits its details as an event; unset follows `capture`."),
     Setting("stacktraces", ("OTEL_EMPATHY_STACKTRACES",), _flag, False,
-            "Whether what failed also tells its stack trace: files, lines and source, no values."),
+            "Whether what failed also tells its stack trace: files, lines, source and message."),
     Setting("genai_metrics", ("OTEL_SEMCONV_STABILITY_OPT_IN",), _profile, "default",
             "Metric names: `default` (v1.41), `latest` (by `gen_ai_latest_experimental`), `both`.",
             argument=_one_of("default", "latest", "both")),
@@ -319,7 +319,7 @@ class Settings:
             except (ValueError, TypeError) as error:
                 shown = "***" if row.secret else repr(raw)
                 warnings.warn(
-                    f"{variable}={shown}: {_rule(error)}; the default {row.default!r} applies",
+                    f"{variable}={shown}: {_rule(error)}; it is ignored and the default {row.default!r} applies unless another variable is set",
                     RuntimeWarning,
                     stacklevel=4,
                 )

@@ -206,7 +206,9 @@ def stack_of(error: BaseException) -> str | None:
         return None
     import traceback  # noqa: PLC0415 - only where it is wanted
 
-    return live.scrub("".join(traceback.format_exception(error))[-2 * _MESSAGE :])[-_MESSAGE:]
+    from otel_empathy.core.scrub import ending  # noqa: PLC0415 - only where it is wanted
+
+    return ending("".join(traceback.format_exception(error)), _MESSAGE, live.scrub)
 
 
 def record_error(span: Span, error: BaseException, message: str, time_ns: int) -> str:

@@ -26,6 +26,7 @@ from otel_empathy.pipeline.bell import Bell
 
 __all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
 
+_LEAVE = 1.5  # seconds that an application's provider waits for us when it shuts down
 _LINE = 256 * 1024  # half a line of the log, so that resource and scope fit beside it
 
 
@@ -163,7 +164,7 @@ class TraceProcessor(SpanProcessor):
 
     def shutdown(self) -> None:
         """Ship what can be shipped; the log stays open for spans that end later."""
-        self._flush(3.0)
+        self._flush(_LEAVE)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Ship what is in the log."""
@@ -183,7 +184,7 @@ class LogProcessor(LogRecordProcessor):
 
     def shutdown(self) -> None:
         """Ship what can be shipped."""
-        self._flush(3.0)
+        self._flush(_LEAVE)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Ship what is in the log."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import BinaryIO
 
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.errors import SettingError
@@ -45,6 +46,7 @@ _NAME = re.compile(
 # records: quotes inside JSON strings are escaped, so the string occurs nowhere else.
 _MARKS = {"traces": b'{"traceId":"', "logs": b'{"timeUnixNano":"'}
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_LONGEST = 16 << 20
 LEASE = 30.0  # seconds that a file counts as alive after its last change where there are no locks
 
 
@@ -71,7 +73,12 @@ class Name:
         match = _NAME.fullmatch(text)
         if match is None:
             return None
-        return cls(match["service"], match["instance"], match["utc"], int(match["seq"]))
+        name = cls(match["service"], match["instance"], match["utc"], int(match["seq"]))
+        try:
+            _ = name.began_ns
+        except ValueError:  # a day that no calendar has
+            return None
+        return name
 
     @property
     def day(self) -> str:
@@ -217,36 +224,46 @@ def listed(home: Path, signal: str, instance: str | None = None) -> list[Segment
 
 def count_records(path: Path, signal: str, start: int = 0) -> int:
     """Records in the whole lines of a segment of ours, from an offset on; 0 if it is gone."""
-    total = 0
     try:
         with path.open("rb") as file:
             file.seek(start)
             if signal in _MARKS:
-                mark = _MARKS[signal]
-                for block in _whole_lines(file.read):
-                    total += block.count(mark)
-                return total
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    total += sum(chunk.count for chunk in parse(line))
-                except ValueError:
-                    continue  # readers count corrupt lines; here they hold no records
+                return _count_marks(file, _MARKS[signal])
+            return sum(_count_line(line) for line in _lines(file))
     except FileNotFoundError:
-        return total
+        return 0
+
+
+def _count_marks(file: BinaryIO, mark: bytes) -> int:
+    """How often a mark stands before the last newline, in bounded memory."""
+    total = behind = 0
+    rest = b""
+    while block := file.read(1 << 22):
+        block = rest + block
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            total += behind + block.count(mark, 0, cut)
+            behind = 0
+        behind += block.count(mark, cut)
+        rest = block[max(cut, len(block) - len(mark) + 1) :]  # a mark may go on in the next block
     return total
 
 
-def _whole_lines(read: object, size: int = 1 << 22) -> Iterator[bytes]:
-    rest = b""
-    while block := read(size):  # type: ignore[operator]
-        cut = block.rfind(b"\n") + 1
-        if cut == 0:
-            rest += block
-            continue
-        yield rest + block[:cut]
-        rest = block[cut:]
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Whole lines; one that is too long to be anybody's is passed over."""
+    long = False
+    while line := file.readline(_LONGEST):
+        whole = line.endswith(b"\n")
+        if whole and not long:
+            yield line
+        long = not whole
+
+
+def _count_line(line: bytes) -> int:
+    try:
+        return sum(chunk.count for chunk in parse(line))
+    except ValueError:
+        return 0  # readers count corrupt lines; here they hold no records
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from store.lines import call, line, segment
 
 from otel_empathy import __version__
 from otel_empathy.cli import COMMANDS, cli, main
@@ -178,3 +179,21 @@ def test_a_home_that_is_a_pipe_is_unavailable(
     os.mkfifo(tmp_path / "pipe")
     assert main(["usage", "--home", str(tmp_path / "pipe")]) == 3
     assert "neither a folder nor a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_stream_that_is_not_unicode_gets_what_it_can_show(tmp_path: Path, encoding: str) -> None:
+    segment(tmp_path, line(call(model="日本 é 👩", error=True)))
+
+    def printed(*args: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-m", "otel_empathy.cli", *args, "--home", str(tmp_path)],
+            capture_output=True,
+            timeout=20,
+            check=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+        return result.stdout.decode(encoding)
+
+    assert json.loads(printed("traces"))["models"] == ["日本 é 👩"]
+    assert "chat ?? " in printed("traces", "--table")

@@ -126,8 +126,17 @@ def test_beats_are_no_changes_of_phase() -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected", "refused"),
-    [(0, 0.0, 0), (1, 1.0, 0), (-2, 0.0, 1), (7, 1.0, 1), (float("nan"), None, 1), (True, None, 1),
-     (10**400, 1.0, 1), (-(10**400), 0.0, 1), ("0.5", None, 1)],
+    [
+        (0, 0.0, 0),
+        (1, 1.0, 0),
+        (-2, 0.0, 1),
+        (7, 1.0, 1),
+        (float("nan"), None, 1),
+        (True, None, 1),
+        (10**400, 1.0, 1),
+        (-(10**400), 0.0, 1),
+        ("0.5", None, 1),
+    ],
 )
 def test_progress_is_a_share(given: Any, expected: float | None, refused: int) -> None:
     run, _, _ = begun()

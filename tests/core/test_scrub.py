@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planted import SECRETS
 
 from otel_empathy.core.errors import WrongValue
-from otel_empathy.core.scrub import Scrubber, beginning
+from otel_empathy.core.scrub import Scrubber, beginning, ending
 
 KINDS = sorted(SECRETS)
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -267,6 +267,8 @@ def test_no_half_of_a_secret_stays_before_a_cut() -> None:
     # What is masked before it moves nothing up that was cut.
     for before in range(41):
         assert hidden[:4] not in beginning(" " * before + f" {hidden}" * 500, 8192, scrub)
-    assert beginning("short", 100, scrub) == "short"
+        assert hidden[-4:] not in ending(f"{hidden} " * 500 + " " * before, 8192, scrub)
+    assert beginning("short", 100, scrub) == ending("short", 100, scrub) == "short"
+    assert ending("x" * 9000 + "y", 3, scrub) == "xxy"
     assert beginning("x" * 9000, 100, scrub) == "x" * 100
     assert len(beginning("ab " * 9000, 8192, scrub)) == 8192

@@ -869,4 +869,6 @@ def broken_disk(home: str, how: str) -> None:
 
 
 if __name__ == "__main__":
+    # A shell that starts us in the background has it ignored, which the program would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     PROGRAMS[sys.argv[1]](**json.loads(sys.argv[2]))

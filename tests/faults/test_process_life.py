@@ -286,7 +286,7 @@ def test_a_burst_that_memory_cannot_hold_is_counted_to_the_last_record(
 def test_a_dead_backend_makes_nothing_grow(empathy_home: Path, spawned: Spawned) -> None:
     spawned.set("hang")
     with Child(
-        "soak", home=empathy_home, endpoints={"b": spawned.endpoint}, seconds=5, rate=1000
+        "soak", home=empathy_home, endpoints={"b": spawned.endpoint}, seconds=7, rate=1000
     ) as child:
         held = child.hear("held", 40)
         assert child.end() == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 import threading
@@ -318,7 +319,7 @@ def test_a_terminal_phase_ends_the_run_and_has_no_span(captured: Captured) -> No
     assert of(captured, found.name)["empathy.run.state"] == "failed"
     assert of(captured, found.name)["error.type"] == "_OTHER"
     assert found.status.status_code is StatusCode.ERROR
-    (labels, _), = captured.points("gen_ai.invoke_agent.duration")
+    ((labels, _),) = captured.points("gen_ai.invoke_agent.duration")
     assert labels["error.type"] == "_OTHER"
     assert len(told(captured, "empathy.run.changed")) == 2
 
@@ -695,9 +696,7 @@ def test_agents_and_tools_are_described_by_their_docstrings(captured: Captured) 
         for span in captured.spans
         if span.name.startswith("execute_tool")
     ]
-    assert described == ["Say what the weather will be.", None] + [
-        "Say what the weather will be.", None,
-    ]  # fmt: skip
+    assert described == ["Say what the weather will be.", None] * 2
 
 
 def test_arguments_and_results_of_tools_need_capture() -> None:

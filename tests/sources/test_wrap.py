@@ -490,7 +490,6 @@ def test_partials_and_callable_objects(captured: Captured) -> None:
     ]
 
 
-@pytest.mark.parametrize("given", [Bot, 3, None, property(lambda self: 1)])
 def test_a_generator_that_is_a_coroutine_can_be_awaited(captured: Captured) -> None:
     @tool
     @types.coroutine
@@ -506,6 +505,7 @@ def test_a_generator_that_is_a_coroutine_can_be_awaited(captured: Captured) -> N
     assert captured.names == ["execute_tool nap"]
 
 
+@pytest.mark.parametrize("given", [Bot, 3, None, property(lambda self: 1)])
 def test_what_is_no_function_is_refused(given: Any) -> None:
     with pytest.raises(WrongType, match="cannot decorate"):
         wrap(given, lambda _: lambda *_: None, by="agent")

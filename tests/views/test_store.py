@@ -152,6 +152,12 @@ def test_a_number_that_otlp_cannot_carry_costs_its_line_and_nothing_else(tmp_pat
     assert store.skipped == {"corrupt": 1}
 
 
+def test_the_largest_numbers_of_otlp_are_read(tmp_path):
+    segment(tmp_path, line(call(input=2**63 - 1, start=2**63 - 1, seconds=0)))
+    [found] = Store(tmp_path).calls()
+    assert (found.input, found.start) == (2**63 - 1, 2**63 - 1)
+
+
 def test_followed_records_of_all_signals_are_typed(tmp_path):
     store = Store(tmp_path)
     stop = threading.Event()
