@@ -15,6 +15,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
@@ -116,14 +117,13 @@ class Runtime:
         scrub = Scrubber()
         self.scrub = scrub
         self.hash_user = UserHash(settings.secret_file or self.home / "secret")
-        self.sink = Sink(
-            Limits(
-                scrub=scrub,
-                pair=scrub.pair,
-                drop=frozenset() if settings.capture.spans else semconv.CONTENT,
-            ),
-            {},
+        limits = Limits(
+            scrub=scrub,
+            pair=scrub.pair,
+            drop=frozenset() if settings.capture.spans else semconv.CONTENT,
         )
+        events = replace(limits, drop=frozenset() if settings.capture.events else semconv.CONTENT)
+        self.sink = Sink(limits, {}, events=events)
         self.sink.reborn = self.reborn
         self.sink.noted = self._noted
         self.providers = Providers(

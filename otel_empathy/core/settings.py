@@ -319,7 +319,7 @@ class Settings:
             except (ValueError, TypeError) as error:
                 shown = "***" if row.secret else repr(raw)
                 warnings.warn(
-                    f"{variable}={shown}: {_rule(error)}; it is ignored and the default {row.default!r} applies unless another variable is set",
+                    f"{variable}={shown}: {_rule(error)}; ignored, the default is {row.default!r}",
                     RuntimeWarning,
                     stacklevel=4,
                 )

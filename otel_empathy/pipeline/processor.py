@@ -45,10 +45,18 @@ class Sink:
         limits: Budgets, scrubber and content rule of the encoder.
         identity: Resource attributes that describe the present process, renewed after a fork; empty
             when the application owns the resource.
+        events: The same as `limits` for log records, where another content rule holds for them.
     """
 
-    def __init__(self, limits: encode_json.Limits, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        limits: encode_json.Limits,
+        identity: Mapping[str, Any],
+        *,
+        events: encode_json.Limits | None = None,
+    ) -> None:
         self.limits = limits
+        self.events = events or limits
         self.identity = dict(identity)
         self.out: Appender | None = None
         self.pid = os.getpid()
@@ -101,7 +109,7 @@ class Sink:
             if out is None:
                 return
         try:
-            body = encode(record, self.limits)
+            body = encode(record, self.events if signal == "logs" else self.limits)
             resource = self.resource(record.resource)
             scope = self.scope(record.instrumentation_scope)
         except Exception as error:

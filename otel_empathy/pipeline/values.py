@@ -20,6 +20,7 @@ from typing import Any, Final
 import orjson
 
 from otel_empathy.core import semconv
+from otel_empathy.core.scrub import beginning
 from otel_empathy.core.secret_names import names_secret
 
 __all__ = [
@@ -114,7 +115,6 @@ SAFE_KEYS: Final = frozenset(
 """Attributes of ids and of closed or configured names: their text is never scrubbed."""
 
 _KEY = 1024  # bytes of an attribute's key; one that is longer drops the attribute
-_MARGIN = 1024  # characters scrubbed beyond a cut, so that no half of a secret stays before it
 _ELEMENT = 8  # bytes that any element of a list or map takes of its attribute's room
 _SHORT = 64  # characters of a text that may be kept as a fragment
 _TEXTS = 256  # fragments kept per key
@@ -195,7 +195,9 @@ class _Key:
         self.false = self.head + b'{"boolValue":false}}'
         self.texts: dict[str, bytes] = {}
         self.lists: dict[str, bytes] = {}
-        self.dropped = key in limits.drop
+        self.dropped = key in limits.drop or (
+            bool(limits.drop) and key.startswith(semconv.PROMPT_VARIABLE)
+        )
         self.safe = key in SAFE_KEYS
         self.secret = limits.pair is not None and not self.safe and names_secret(key)
         self.limit = "content" if key in semconv.CONTENT else "value"
@@ -343,9 +345,10 @@ def text(value: str, limits: Limits, note: Note, most: int | None = None) -> byt
 def _kept(value: str, room: _Room) -> bytes:
     """What of a text may leave, in quotes."""
     if len(value) > room.left:
-        value = value[: max(0, room.left) + _MARGIN]
+        left = max(0, room.left)
+        value = value[:left] if room.scrub is None else beginning(value, left, room.scrub)
         room.overrun()
-    if room.scrub is not None:
+    elif room.scrub is not None:
         value = room.scrub(value)
     size = len(value) if value.isascii() else len(_utf8(value))
     if size > room.left:
