@@ -445,6 +445,8 @@ def about() -> dict[str, str]:
 
 def compare(chosen: Sequence[Row]) -> list[dict[str, Any]]:
     """Run and print the first table."""
+    if not chosen:
+        return []
     head = (
         f"{'':28}{'spans':>9}  {'stock':>7}{'exit':>8}"
         f"  {'ours: log':>9}{'backend':>9}{'exit':>8}{'twice':>7}"
@@ -472,6 +474,8 @@ def compare(chosen: Sequence[Row]) -> list[dict[str, Any]]:
 
 def prove(chosen: Sequence[Proof]) -> list[dict[str, Any]]:
     """Run and print the second table."""
+    if not chosen:
+        return []
     print(f"\n{'':44}{'acked':>10}{'there':>9}")
     told = []
     for proof in chosen:

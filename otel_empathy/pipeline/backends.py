@@ -239,6 +239,9 @@ class Backend:
                 if self.state != "healthy":
                     break
             self._release()
+        except OSError as error:
+            self.shipping.state = "retrying"
+            self.shipping.error, self.shipping.message = type(error).__qualname__, str(error)
         finally:
             otel_context.detach(token)
             self.shipping.sender.close()
@@ -261,6 +264,7 @@ class Backend:
             self._serve()
 
     def _serve(self) -> None:
+        tried_last = False
         while not self._prepare():
             if self.shipping.stopping is not None:
                 return
@@ -276,8 +280,17 @@ class Backend:
                     worked = self._work() and self._behind()
                 self._round += 1
                 self._turned.ring()
-                if self._ending():
+                if self.shipping.stopping is not None and not tried_last:
+                    tried_last = worked = True
+                    self._try_last()
+                elif self._ending():
                     return
+
+    def _try_last(self) -> None:
+        """Ask once more at the end: a backend that was down may be back."""
+        for lane in self.lanes:
+            if lane.own and lane.state == "retrying":
+                lane.retry_at = 0.0
 
     def _behind(self) -> bool:
         """Whether more than news waits; news gather into a batch before they are shipped."""

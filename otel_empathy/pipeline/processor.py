@@ -10,6 +10,7 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from threading import get_ident
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -26,6 +27,7 @@ from otel_empathy.pipeline.bell import Bell
 
 __all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
 
+_GUARD = safety.guarded("export")
 _LEAVE = 1.5  # seconds that an application's provider waits for us when it shuts down
 _LINE = 256 * 1024  # half a line of the log, so that resource and scope fit beside it
 
@@ -125,13 +127,13 @@ class Sink:
     def put(self, signal: str, resource: bytes, scope: bytes, body: bytes, count: int) -> None:
         """Hand on an encoded record; one that comes up inside another waits for its end."""
         out = self.out
-        me = threading.get_ident()
+        me = get_ident()
         if me in inside.threads:
             self._late.append((signal, resource, scope, body, count))
             return
         try:
             inside.threads.add(me)
-            with safety.guarded("export"):
+            with _GUARD:
                 if out is not None:
                     out.append(signal, resource, scope, body, count)
                 if self._late:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -165,7 +165,7 @@ class Shipping:
         chunks = batch.chunks
         if lane.delta is not None and chunks:
             chunks = lane.delta.convert(chunks)
-        lane.parts = [chunks] if chunks else []
+        lane.parts = list(self._portions(chunks))
         lane.after = batch.after
         lane.began, lane.trouble = self.clock.monotonic(), None
         lane.dropped.update(batch.lost)
@@ -173,6 +173,14 @@ class Shipping:
             # Points that a difference cannot be made of are settled with their batch.
             lane.shipped += batch.count - sum(chunk.count for chunk in chunks)
         return True
+
+    def _portions(self, chunks: list[Chunk]) -> Iterator[list[Chunk]]:
+        """A batch in requests of the agreed size: one line of the log may hold more."""
+        while sum(chunk.count for chunk in chunks) > self.records:
+            portion, chunks = split(chunks, self.records)
+            yield portion
+        if chunks:
+            yield chunks
 
     def _send(self, lane: Lane, part: list[Chunk]) -> Outcome:
         deadline = self.clock.monotonic() + self.plan.timeout

@@ -1,30 +1,22 @@
-"""The test bed runs and says 100 % for us, scaled down to two of its rows."""
-
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-TESTBED = Path(__file__).resolve().parents[2] / "benchmarks" / "testbed.py"
+TESTBED = Path(__file__).parents[2] / "benchmarks/testbed.py"
 
 
-@pytest.mark.timeout(60)
-def test_the_test_bed_prints_and_writes_what_arrives_for_both_sides(tmp_path: Path) -> None:
-    out = tmp_path / "found.json"
-    asked = ["--quick", "--only", "SIGKILL", "--only", "refused at exit", "--json", str(out)]
+@pytest.mark.timeout(90)
+def test_the_test_bed_prints_its_rows_and_ours_are_whole() -> None:
     done = subprocess.run(
-        [sys.executable, str(TESTBED), *asked], capture_output=True, text=True, check=False
-    )
+        [sys.executable, str(TESTBED), "--quick", "--only", "SIGKILL", "--only", "refused"],
+        capture_output=True, text=True, timeout=80,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(out.read_text(encoding="utf-8"))
-    assert found["python"] in done.stdout
-    assert found["machine"] in done.stdout
-    assert [row["name"] for row in found["rows"]] == ["SIGKILL", "refused at exit"]
-    for row in found["rows"]:
-        assert row["good"]
-        assert row["stock"]["backend"] < row["ours"]["backend"] == row["ours"]["spans"]
-        assert row["name"] in done.stdout
+    rows = {line[:22].strip(): line for line in done.stdout.splitlines()}
+    assert rows["SIGKILL"].count("100 %") == 2
+    assert "0.0 %" in rows["SIGKILL"]
+    assert rows["refused at exit"].count("100 %") == 2

@@ -412,7 +412,9 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
     armed = False
 
     def ring(*_: object) -> None:
+        nonlocal armed
         if armed:
+            armed = False
             raise Alarm
 
     rt = begin(home, endpoints)
@@ -425,14 +427,14 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
         try:
             armed = True
             signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002), 0.01)
-            while True:
+            while armed:
                 number += 1
                 name = f"a-{number}"
                 span(name)
                 finished.append(name)
         except Alarm:
-            armed = False
             rung += 1
+    armed = False
     signal.setitimer(signal.ITIMER_REAL, 0)
     flushed = rt.flush(10)
     tell_ledger(rt)

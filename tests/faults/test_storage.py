@@ -33,7 +33,7 @@ from otel_empathy.core.settings import Settings
 from otel_empathy.pipeline import ledger, segments
 from otel_empathy.pipeline.backends import ship
 from otel_empathy.pipeline.chunk import parse
-from otel_empathy.pipeline.cursor import Cursor, all_cursors, cursor_folder, register
+from otel_empathy.pipeline.cursor import Claim, Cursor, all_cursors, cursor_folder, register
 from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.pipeline.otlp import Otlp
 from otel_empathy.pipeline.retention import retain
@@ -638,3 +638,69 @@ def test_an_adopter_that_is_killed_half_way_is_followed_by_another(
     sent = sum(spawned.received(detail=True)["span_ids"].values())
     assert 1002 <= sent <= 1002 + 20
     assert balance(empathy_home).backends["b"].pending == 0
+
+
+@pytest.mark.fault("S12")
+def test_hundreds_of_orphans_are_shipped_a_few_at_a_time(
+    empathy_home: Path, backend: FaultyBackend
+) -> None:
+    for number in range(300):
+        filled(empathy_home, 1, clock=ManualClock(), instance=f"{number:08x}")
+    held: list[int] = []
+
+    class Watching(Claim):
+        @classmethod
+        def take(cls, home: Path, name: str, instance: str) -> Claim | None:
+            claim = super().take(home, name, instance)
+            held.append(len(list(Path("/proc/self/fd").iterdir())))
+            return claim
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otel_empathy.pipeline.backends.Claim", Watching)
+        (done,) = ship(empathy_home, plan(backend.endpoint), timeout=15)
+    assert done.shipped == 3000
+    assert max(held) <= before + 15
+    assert balance(empathy_home).backends["b"].pending == 0
+
+
+@pytest.mark.fault("S7")
+def test_a_backend_that_takes_only_spans_neither_owes_nor_holds_other_signals(
+    empathy_home: Path, backend: FaultyBackend
+) -> None:
+    segments.make_home(empathy_home)
+    clock = ManualClock()
+    log = Log(empathy_home, service="t", instance="d" * 16, clock=clock)
+    record = ledger.Record(instance="d" * 16, backends=("b",))
+    assert record.open(empathy_home)
+    log.append("traces", RESOURCE, SCOPE, b'{"traceId":"%032x","spanId":"%016x"}' % (1, 1), 1)
+    log.append("logs", RESOURCE, SCOPE, b'{"timeUnixNano":"1","body":{"stringValue":"x"}}', 1)
+    log.close(1)
+    record.close()
+    made = plans([Otlp(backend.endpoint, name="b", signals=("traces",))], Settings.load({}), SYSTEM)
+    ship(empathy_home, made, timeout=10)
+    row = balance(empathy_home).backends["b"]
+    assert (row.acked, row.shipped, row.pending) == (1, 1, 0)
+    assert retain(empathy_home, days=90, max_bytes=1, clock=clock).unshipped == {}
+    assert segments.listed(empathy_home, "logs") == []
+    assert recomputed(empathy_home).backends["b"].pending == 0
+
+
+@pytest.mark.fault("S7")
+def test_a_backlog_smaller_than_a_segment_never_gives_up_the_one_that_is_being_written(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    spawned.set("status:503")
+    ends = {"b": spawned.endpoint}
+    with Child(
+        "ends", home=empathy_home, who="a", how="hear", count=200, endpoints=ends,
+        backlog_max_bytes=4096,
+    ) as child:  # fmt: skip
+        child.hear("acked")
+        assert spawned.wait(requests=2, timeout=15)
+        spawned.set("ok")
+        assert spawned.wait(spans=200, timeout=15)
+        child.tell()
+        assert child.end() == 0
+    agrees(child.last("ledger"))
+    assert balance(empathy_home).backends["b"].dropped == {}

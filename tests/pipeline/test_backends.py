@@ -472,3 +472,33 @@ def test_the_ledger_of_a_home_adds_up_from_what_is_on_disk(bench: Bench) -> None
     row = balance.backends["b"]
     assert balance.acked == {"traces": 9}
     assert (row.acked, row.shipped, row.pending) == (9, 5, 4)
+
+
+def test_a_line_of_many_records_is_sent_in_requests_of_the_agreed_size(empathy_home: Path) -> None:
+    bench = Bench(empathy_home, records=4)
+    bodies = [b'{"traceId":"%032d","spanId":"%016x"}' % (n, n) for n in range(1, 11)]
+    bench.log.append("traces", RESOURCE, SCOPE, b",".join(bodies), 10)
+    sender = Script()
+    backend = bench.backend(sender)
+    run(backend)
+    assert sender.requests == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+    assert settled(backend, 10) == (10, 0, {})
+    bench.close()
+
+
+def test_a_backend_that_is_back_when_the_process_ends_gets_its_records(bench: Bench) -> None:
+    sender = Script(lambda _: Outcome("retry", error="503"))
+    backend = Backend(
+        Plan(name="b", connect=lambda: sender, signals=("traces",)),
+        home=bench.home, delay=0.0, clock=bench.clock, jitter=lambda: 1.0,
+    )  # fmt: skip
+    backend.begin(bench.log)
+    bench.put(3)
+    backend.hurry()
+    while backend.state != "retrying":
+        backend.hurry()
+        backend._turned.wait(0.05)
+    sender.answer = lambda _: OK
+    backend.stop(bench.clock.monotonic() + 5)
+    backend._thread.join(10)
+    assert sender.taken == [1, 2, 3]
