@@ -56,6 +56,7 @@ def begin(
 ) -> wiring.Runtime:
     """Switch telemetry on, with one backend for each named endpoint."""
     shape = {k: settings.pop(k) for k in ("start", "timeout", "certificate") if k in settings}
+    settings.setdefault("ship_delay", 100)  # milliseconds; there are many tests
     backends = [Otlp(url, name=name, **shape) for name, url in (endpoints or {}).items()]
     return wiring.configure(
         service="child", home=home, backends=backends, log=log, settings=settings
