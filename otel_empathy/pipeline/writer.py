@@ -47,6 +47,7 @@ class Writer:
         self.tail = Tail()
         self.name: segments.Name | None = None
         self.offset = 0
+        self._start = -1  # where the record that is being written begins, once that is known
         self._fd = -1
         self._most = log.options.segment_bytes
         self._seq = 0
@@ -79,30 +80,45 @@ class Writer:
                         return
                 finally:
                     self.io.release()
+            self._enqueue(chunk, counted=False)
         except BaseException:
             # A signal handler that raises may do so right after the lock was taken.
             with contextlib.suppress(RuntimeError):
                 self.io.release()
+            self._square()
             raise
-        self._enqueue(chunk, counted=False)
 
     def _through(self, chunk: Chunk) -> None:
         """Write one record in the thread that made it; what the disk refuses waits."""
         acked = self.count.acked
+        self._start = -1
         try:
             written = self._write([chunk])
         except BaseException:
             # Ctrl-C, or any signal handler that raises: the file may hold more than we know of.
             self.tail.clear()
-            if self.count.acked == acked:
+            if self._start < 0 or self.offset == self._start:
                 self._undo()
                 self._enqueue(chunk, counted=False)
             else:
-                self.count.through += chunk.count
+                self.count.acked = acked + chunk.count
             raise
         self.count.through += chunk.count
         if not written:
             self._enqueue(chunk, counted=True)
+
+    def _square(self) -> None:
+        """Have the counters agree after a step was broken off: what it lost was never offered."""
+        count = self.count
+        if not self.io.acquire(timeout=1.0):
+            return
+        try:
+            with count.lock:
+                count.waiting = sum(chunk.count for chunk in self.pending)
+                accounted = count.acked + count.waiting + count.dropped.total()
+                count.through = accounted - count.queued
+        finally:
+            self.io.release()
 
     def _enqueue(self, chunk: Chunk, *, counted: bool) -> None:
         log, count = self.log, self.count
@@ -158,6 +174,7 @@ class Writer:
         data = b"".join(text for text, _ in lines)
         size, start, count = len(data), self.offset, sum(chunk.count for chunk in chunks)
         begin = log.clock.monotonic()
+        self._start = start
         try:
             done = os.write(self._fd, data)
             while done < size:

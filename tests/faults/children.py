@@ -424,15 +424,19 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
     finished: list[str] = []
     end = time.monotonic() + seconds
     number = 0
+
+    def go_on() -> None:
+        nonlocal armed, number
+        armed = True
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002), 0.01)
+        while armed:
+            number += 1
+            span(f"a-{number}")
+            finished.append(f"a-{number}")
+
     while time.monotonic() < end:
         try:
-            armed = True
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002), 0.01)
-            while armed:
-                number += 1
-                name = f"a-{number}"
-                span(name)
-                finished.append(name)
+            go_on()
         except Alarm:
             rung += 1
     armed = False
