@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from threading import get_ident
@@ -76,7 +77,7 @@ def reap() -> int:
     return number
 
 
-class Operation:
+class Operation(ABC):
     """Something that begins, goes on for a while, and ends once."""
 
     __slots__ = ("_started", "context", "ended", "limit", "span", "start_ns")
@@ -115,10 +116,10 @@ class Operation:
         )
         return span
 
-    def stream(self) -> None:
+    def stream(self) -> None:  # noqa: B027 - most operations have no chunks
         """Learn that the result comes in chunks."""
 
-    def chunk(self, value: Any) -> None:
+    def chunk(self, value: Any) -> None:  # noqa: B027 - most operations have no chunks
         """Take note of a chunk of a stream."""
 
     def finish(self, result: Any = None) -> None:  # noqa: ARG002 - for those who read results
@@ -149,9 +150,9 @@ class Operation:
         with _GUARD:
             self.close(outcome, error, elapsed)
 
+    @abstractmethod
     def close(self, outcome: Outcome, error: BaseException | None, elapsed: float) -> None:
         """Write down how it went, then `stop`; `end` takes care that this happens once."""
-        raise NotImplementedError
 
     def stop(self, elapsed: float) -> None:
         """End the span: its length is the measured duration, whatever the wall clock did."""
