@@ -23,7 +23,7 @@ from otel_empathy.emit import content, duplicates, events
 from otel_empathy.emit.context import CALL_KEY, SPAN_KEY, inherited, scope_of, suppressed
 from otel_empathy.emit.cost import cost_attributes
 from otel_empathy.emit.live import live
-from otel_empathy.emit.measures import Measured, measure
+from otel_empathy.emit.measures import Measured, measure, measure_gaps
 from otel_empathy.emit.safety import count, guarded
 from otel_empathy.emit.spans import Operation, kind_of, message_of, record_error, stack_of
 
@@ -40,6 +40,7 @@ _OF_AGENT: Final = frozenset({"plan", "create_agent", "invoke_agent"})
 _OPENAI: Final = frozenset({"openai", "azure.ai.openai"})
 _HEAD, _TAIL = 64, 64
 _ALL: Final = 4_096
+_PORTION: Final = 1_024  # times between chunks that are kept before they are recorded
 _COUNTS: Final = (
     ("input", semconv.USAGE_INPUT),
     ("output", semconv.USAGE_OUTPUT),
@@ -64,6 +65,7 @@ class CallSpec:
         tier: `cheap`, `capable` or `premium`.
         stage: Name of the stage inside a workflow.
         prompt: Name, version and format of the prompt.
+        server: Address and port of the provider's server; either may be unknown.
         read: Reads the reply; None leaves it unread.
         thorough: Whether `read` wants all chunks of a stream, not only the first and last ones.
     """
@@ -74,6 +76,7 @@ class CallSpec:
     tier: str | None = None
     stage: str | None = None
     prompt: tuple[str | None, str | None, str | None] = (None, None, None)
+    server: tuple[str | None, int | None] = (None, None)
     read: Read | None = None
     thorough: bool = False
     name: str = field(init=False)
@@ -93,6 +96,8 @@ class CallSpec:
             semconv.PROMPT_NAME: self.prompt[0],
             semconv.PROMPT_VERSION: self.prompt[1],
             semconv.PROMPT_FORMAT: self.prompt[2],
+            semconv.SERVER_ADDRESS: self.server[0],
+            semconv.SERVER_PORT: self.server[1],
         }
         inference = self.operation in semconv.INFERENCE
         for name, value in (
@@ -180,6 +185,8 @@ class CallSpan(Operation):
             self._begin_stream(now)
         else:
             self._gaps.append(now - self._last)
+            if len(self._gaps) >= _PORTION:
+                self._measure_gaps()
         self._last = now
         if len(self._head) < self._room:
             self._head.append(value)
@@ -220,6 +227,23 @@ class CallSpan(Operation):
         self._tail = deque(maxlen=_TAIL)
         spec = self._spec
         self._room = 0 if spec.read is None else _ALL if spec.thorough else _HEAD
+
+    @guarded("wrap")
+    def _measure_gaps(self) -> None:
+        """Record the times between the chunks so far, so that a long stream keeps few of them."""
+        gaps, self._gaps = self._gaps, []
+        call, spec = self.call, self._spec
+        if self.span is None or call.cache_hit:
+            return
+        if self._chunks == _PORTION + 1 and spec.read is not None and not spec.thorough:
+            # Who answers is a label of all of them, and stands in the first chunks already.
+            with _EXTRACT:
+                early = Call(spec.operation)
+                spec.read(early, None, self._head)
+                call.response_model = call.response_model or early.response_model
+                call.service_tier = call.service_tier or early.service_tier
+        labels = {**self._start, **self._names()}
+        measure_gaps(gaps, labels, self.context, inference=spec.inference)
 
     def _write(
         self,
@@ -266,23 +290,34 @@ class CallSpan(Operation):
         if live.emit_event and spec.inference:
             self._tell_details({**start, **ended})
 
-    def _describe(self, known: dict[str, Any], outcome: Outcome) -> None:
+    def _names(self) -> dict[str, Any]:
+        """What was asked, of whom, and who answers, as far as it is known and was not said yet."""
         call, spec = self.call, self._spec
-        known.update(call.attributes)
-        told = (
+        told = [
             (semconv.REQUEST_MODEL, None if call.model == spec.model else call.model),
             (semconv.PROVIDER, None if call.provider == spec.provider else call.provider),
             (semconv.RESPONSE_MODEL, call.response_model),
+        ]
+        if call.provider in _OPENAI:
+            told += [
+                (semconv.OPENAI_API_TYPE, call.api_type),
+                (semconv.OPENAI_REQUEST_TIER, call.requested_tier),
+                (semconv.OPENAI_RESPONSE_TIER, call.service_tier),
+                (semconv.OPENAI_FINGERPRINT, call.system_fingerprint),
+            ]
+        known = {key: value for key, value in told if value is not None}
+        return {**call.attributes, **known}
+
+    def _describe(self, known: dict[str, Any], outcome: Outcome) -> None:
+        call, spec = self.call, self._spec
+        known.update(self._names())
+        told = (
             (semconv.RESPONSE_ID, call.response_id),
             (semconv.FINISH_REASONS, self._finish_reasons(outcome) or None),
             (semconv.CALL_RETRIES, len(call.retries) or None),
             (semconv.CALL_FALLBACK_FROM, call.fallback_from),
             (semconv.CALL_CACHE_HIT, call.cache_hit or None),
             (semconv.CALL_CACHE_TYPE, call.cache_type),
-            (
-                semconv.OPENAI_RESPONSE_TIER,
-                call.service_tier if call.provider in _OPENAI else None,
-            ),
         )
         known.update({key: value for key, value in told if value is not None})
         if self._streamed:
@@ -323,6 +358,8 @@ class CallSpan(Operation):
             span.update_name(_span_name(spec.operation, model=call.model))
         elif spec.operation == _RETRIEVAL and semconv.DATA_SOURCE_ID in ended:
             span.update_name(f"{_RETRIEVAL} {ended[semconv.DATA_SOURCE_ID]}")
+        elif spec.operation in _OF_AGENT and semconv.AGENT_NAME in ended:
+            span.update_name(_span_name(spec.operation, agent=ended[semconv.AGENT_NAME]))
 
     def _tell_details(self, known: dict[str, Any]) -> None:
         if self.call.content and content.in_events():

@@ -10,6 +10,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -22,6 +23,7 @@ from otel_empathy.core import semconv
 from otel_empathy.core.call import NO_CALL, Call, tier_name
 from otel_empathy.core.errors import WrongType
 from otel_empathy.core.run import NO_RUN, Run
+from otel_empathy.emit.collector import collecting
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import guarded
 
@@ -36,8 +38,10 @@ __all__ = [
     "carry",
     "current_call",
     "current_run",
+    "enter",
     "entered",
     "inherited",
+    "leave",
     "popped",
     "restore",
     "scope_of",
@@ -176,6 +180,20 @@ def popped(entered: dict[int, T]) -> T | None:
     return own
 
 
+def enter(context: Context) -> Token[Context] | None:
+    """Make a context the current one; give what comes back to `leave`.
+
+    The garbage collector may call observed code: that has to do without a context of its own.
+    """
+    return None if collecting() else attach(context)
+
+
+def leave(token: Token[Context] | None) -> None:
+    """Go back to the context that was there before `enter`."""
+    if token is not None:
+        detach(token)
+
+
 def restore(attached: Context, previous: Context) -> None:
     """Leave a context that this code attached, if it still is the current one.
 
@@ -183,7 +201,7 @@ def restore(attached: Context, previous: Context) -> None:
     elsewhere), where a token is of no use: it belongs to another flow of control.
     """
     if get_current() is attached:
-        attach(previous)
+        enter(previous)
 
 
 def current_call() -> Call:
@@ -284,7 +302,7 @@ class using:  # noqa: N801 - reads as `with using(...)`
         if self._user is not None and live.hash_user is not None:
             changes["user_hash"] = live.hash_user(self._user)
         inside = entered(previous, scope_of(previous).with_(**changes))
-        attach(inside)
+        enter(inside)
         self._inside[id(inside)] = inside, previous
 
 
@@ -307,25 +325,25 @@ def carry(fn: F) -> F:
         @functools.wraps(fn)
         async def carried_coroutine(*args: Any, **kwargs: Any) -> Any:
             previous = get_current()
-            token = attach(context)
+            token = enter(context)
             try:
                 result = await fn(*args, **kwargs)
             except GeneratorExit:  # dropped by somebody, perhaps in another flow of control
                 restore(context, previous)
                 raise
             except BaseException:
-                detach(token)
+                leave(token)
                 raise
-            detach(token)
+            leave(token)
             return result
 
         return cast("F", carried_coroutine)
 
     def carried(*args: Any, **kwargs: Any) -> Any:
-        token = attach(context)
+        token = enter(context)
         try:
             return fn(*args, **kwargs)
         finally:
-            detach(token)
+            leave(token)
 
     return cast("F", functools.update_wrapper(carried, fn))

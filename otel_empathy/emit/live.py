@@ -13,6 +13,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.settings import Capture
+from otel_empathy.emit import collector
 from otel_empathy.emit.safety import guarded
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Live:
         if self.user is not None and self.hash_user is not None:
             with guarded("callback"):  # the secret may be in a file that cannot be read
                 self.user_hash = self.hash_user(self.user)
+        collector.watch()
         self.on = True
 
     def remove(self) -> None:

@@ -18,7 +18,7 @@ from otel_empathy.core.usage import Usage
 from otel_empathy.emit.instruments import record
 from otel_empathy.emit.live import live
 
-__all__ = ["Measured", "measure"]
+__all__ = ["Measured", "measure", "measure_gaps"]
 
 _SUBSETS: Final = (
     ("cache_read", semconv.INFERENCE_CACHE_READ),
@@ -44,7 +44,7 @@ class Measured:
         inference: Whether it is an inference.
         priced: Whether it uses tokens.
         first: Seconds to the first chunk of a stream.
-        gaps: Seconds between chunks.
+        gaps: Seconds between chunks, of those that were not measured while they came.
     """
 
     call: Call
@@ -65,9 +65,7 @@ def measure(ended: Measured) -> None:
     if ended.call.cache_hit:
         record(semconv.CALL_CACHE_HITS, 1, labels, context)
         return
-    # Operations other than inference keep their names in every version.
-    old = live.profile != "latest" or not ended.inference
-    new = live.profile != "default" and ended.inference
+    old, new = _profiles(inference=ended.inference)
     if old:
         record(semconv.OPERATION_DURATION, ended.elapsed, labels, context)
     if new:
@@ -91,15 +89,28 @@ def measure(ended: Measured) -> None:
     _cost(ended)
 
 
+def measure_gaps(
+    gaps: Sequence[float], labels: Mapping[str, Any], context: Context, *, inference: bool
+) -> None:
+    """Take the times between chunks, one measurement each."""
+    old, new = _profiles(inference=inference)
+    rows = (semconv.TIME_PER_CHUNK,) * old + (semconv.INFERENCE_TIME_PER_CHUNK,) * new
+    for row in rows:
+        for gap in gaps:
+            record(row, gap, labels, context)
+
+
+def _profiles(*, inference: bool) -> tuple[bool, bool]:
+    """Whether the old and the new names are wanted; only inference has new ones."""
+    return live.profile != "latest" or not inference, live.profile != "default" and inference
+
+
 def _stream(ended: Measured, first: float, *, old: bool, new: bool) -> None:
     if old:
         record(semconv.TIME_TO_FIRST, first, ended.labels, ended.context)
-        for gap in ended.gaps:
-            record(semconv.TIME_PER_CHUNK, gap, ended.labels, ended.context)
     if new:
         record(semconv.INFERENCE_TIME_TO_FIRST, first, ended.labels, ended.context)
-        for gap in ended.gaps:
-            record(semconv.INFERENCE_TIME_PER_CHUNK, gap, ended.labels, ended.context)
+    measure_gaps(ended.gaps, ended.labels, ended.context, inference=ended.inference)
 
 
 def _tokens(ended: Measured, tokens: Usage) -> None:

@@ -7,12 +7,10 @@ business of `sources.wrap`.
 
 from __future__ import annotations
 
-import gc
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from threading import get_ident
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -20,53 +18,34 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_empathy.core import semconv
 from otel_empathy.core.outcomes import OTHER, Outcome, error_type, outcome_of, qualified_name
+from otel_empathy.emit.collector import collecting
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
 
 __all__ = [
     "Held",
     "Operation",
-    "collecting",
     "kind_of",
     "message_of",
     "reap",
     "record_error",
     "stack_of",
-    "watch",
 ]
 
 _EXCEPTION: Final = "exception"
 _MESSAGE: Final = 8_192
 _GUARD: Final = guarded("wrap")
 
-# A stream that nobody holds any more may be found by the garbage collector, which runs wherever
-# memory is asked for: perhaps while this very thread holds a lock of an exporter or of a metric.
-# Ending a span there could wait for that lock for ever. So the end is only noted, and done at the
-# next beginning of an operation or by `reap()`.
+# A stream that nobody holds any more may be found by the garbage collector. Ending a span there
+# could wait for a lock that this very thread holds. So the end is only noted, and done at the next
+# beginning of an operation or by `reap()`.
 _orphans: Final[deque[tuple[Operation, Outcome, float]]] = deque()
-_collector: int | None = None
-
-
-def _note(phase: str, _info: Mapping[str, Any]) -> None:
-    global _collector  # noqa: PLW0603 - there is one collector
-    _collector = get_ident() if phase == "start" else None
-
-
-def watch() -> None:
-    """Learn from now on when the garbage collector runs; for everything that it may end."""
-    if _note not in gc.callbacks:
-        gc.callbacks.append(_note)
-
-
-def collecting() -> bool:
-    """Whether the garbage collector runs in this thread and called what runs now."""
-    return _collector is not None and _collector == get_ident()
 
 
 def reap() -> int:
     """End the spans of streams that the garbage collector found; gives their number."""
     number = 0
-    while _orphans:
+    while _orphans and not collecting():
         try:
             operation, outcome, elapsed = _orphans.popleft()
         except IndexError:  # another thread was faster
@@ -174,7 +153,6 @@ class Held:
     __slots__ = ("operation",)
 
     def __init__(self, operation: Operation) -> None:
-        watch()
         self.operation = operation
 
     def __del__(self) -> None:

@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context, get_current
 
-from otel_empathy.emit.context import restore
-from otel_empathy.emit.spans import Held, Operation, collecting, watch
+from otel_empathy.emit.context import enter, leave, restore
+from otel_empathy.emit.spans import Held, Operation
 
 __all__ = ["AsyncStream", "Start", "Stream", "async_generator", "drive", "proxied"]
 
@@ -28,7 +28,6 @@ _ENDS: Final = frozenset({"close", "aclose"})
 
 def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, Any]:
     """Make a generator and run it to its end, each step in the context of its operation."""
-    watch()
     operation.stream()
     context = operation.context
     inner = _made(make, operation)
@@ -36,7 +35,7 @@ def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, 
     step: Callable[..., Any] = inner.__next__
     given: tuple[Any, ...] = ()
     while True:
-        token = attach(context)
+        token = enter(context)
         try:
             value = step(*given)
             context = get_current()
@@ -47,16 +46,14 @@ def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, 
             operation.fail(error)
             raise
         finally:
-            detach(token)
+            leave(token)
         if chunk is not None:
             chunk(value)
         try:
             given = ((yield value),)
             step = inner.send
         except GeneratorExit:
-            # The collector may have come in the middle of a change of the context, and Python
-            # crashes when the context changes under that: the close has to do without its own.
-            closing = None if collecting() else attach(context)
+            closing = enter(context)
             try:
                 inner.close()
             except BaseException as error:
@@ -64,8 +61,7 @@ def drive(make: Callable[[], Any], operation: Operation) -> Generator[Any, Any, 
                 raise
             finally:
                 operation.abandon()
-                if closing is not None:
-                    detach(closing)
+                leave(closing)
             raise
         except BaseException as error:  # noqa: BLE001 - handed to the generator inside
             step, given = inner.throw, (error,)
@@ -115,14 +111,14 @@ def async_generator(start: Start) -> Callable[..., Any]:
 
 def _made(make: Callable[[], Any], operation: Operation) -> Any:
     """The generator; arguments that do not fit show here."""
-    token = attach(operation.context)
+    token = enter(operation.context)
     try:
         return make()
     except BaseException as error:
         operation.fail(error)
         raise
     finally:
-        detach(token)
+        leave(token)
 
 
 async def _step(
@@ -130,7 +126,7 @@ async def _step(
 ) -> tuple[Any, Context]:
     """One step of an async stream; gives its chunk and the context that it left."""
     previous = get_current()
-    token = attach(context)
+    token = enter(context)
     try:
         value = await step(*given)
     except GeneratorExit as error:
@@ -140,20 +136,20 @@ async def _step(
         raise
     except StopAsyncIteration:
         operation.exhaust()
-        detach(token)
+        leave(token)
         raise
     except BaseException as error:
         operation.fail(error)
-        detach(token)
+        leave(token)
         raise
     left = get_current()
-    detach(token)
+    leave(token)
     return value, left
 
 
 async def _close(closing: Awaitable[Any], operation: Operation, context: Context) -> Any:
     previous = get_current()
-    attach(context)
+    enter(context)
     try:
         return await closing
     except BaseException as error:
@@ -279,7 +275,7 @@ def _of(proxy: _Proxy) -> tuple[Operation, Context]:
 
 def _read(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
     operation, context = _of(proxy)
-    token = attach(context)
+    token = enter(context)
     try:
         value = step(*given)
         object.__setattr__(proxy, "_oe_context", get_current())
@@ -290,7 +286,7 @@ def _read(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> Any:
         operation.fail(error)
         raise
     finally:
-        detach(token)
+        leave(token)
     operation.chunk(value)
     return value
 
@@ -306,14 +302,14 @@ async def _read_async(proxy: _Proxy, step: Callable[..., Any], *given: Any) -> A
 def _end(proxy: _Proxy, last: Callable[..., Any], *given: Any) -> Any:
     """The last word to a stream; a library may want it awaited or not."""
     operation, context = _of(proxy)
-    token = attach(context)
+    token = enter(context)
     try:
         result = last(*given)
     except BaseException as error:
         operation.fail(error)
         raise
     finally:
-        detach(token)
+        leave(token)
     if hasattr(result, "__await__"):
         return _close(result, operation, context)
     operation.abandon()

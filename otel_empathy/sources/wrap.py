@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator
 from types import CoroutineType, TracebackType
 from typing import Any, Final, Generic, TypeVar, cast
 
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context, get_current
 
 from otel_empathy.core.errors import WrongType, WrongValue
-from otel_empathy.emit.context import popped, restore
+from otel_empathy.emit.context import enter, leave, popped, restore
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import guarded
 from otel_empathy.emit.spans import Held, Operation
@@ -131,7 +131,7 @@ class Block(Generic[T]):
             previous = get_current()
             operation = self._open(previous, (), {})
             if operation is not None:
-                attach(operation.context)
+                enter(operation.context)
                 self._entered[id(operation.context)] = operation, previous
         return self._show(operation)
 
@@ -173,7 +173,7 @@ def _function(inner: Callable[..., Any], begin: Open) -> Any:
         operation = begin(get_current(), args, kwargs)
         if operation is None:
             return inner(*args, **kwargs)
-        token = attach(operation.context)
+        token = enter(operation.context)
         try:
             call = inner
             if operation.limit is not None:
@@ -183,7 +183,7 @@ def _function(inner: Callable[..., Any], begin: Open) -> Any:
             operation.fail(error)
             raise
         finally:
-            detach(token)
+            leave(token)
 
     return wrapper
 
@@ -218,7 +218,7 @@ def _coroutine(inner: Callable[..., Any], begin: Open) -> Any:
 async def _awaited(make: Callable[[], Any], operation: Operation, _held: Held | None) -> Any:
     """Await in the operation's context; `_held` ends it if nobody ever awaits."""
     previous = get_current()
-    token = attach(operation.context)
+    token = enter(operation.context)
     try:
         result = _delivered(await make(), operation)
     except GeneratorExit as error:
@@ -228,9 +228,9 @@ async def _awaited(make: Callable[[], Any], operation: Operation, _held: Held | 
         raise
     except BaseException as error:
         operation.fail(error)
-        detach(token)
+        leave(token)
         raise
-    detach(token)
+    leave(token)
     return result
 
 
