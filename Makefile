@@ -5,6 +5,10 @@ PYTHON ?= python3
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 BIN := .venv/bin
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otel-empathy
+# What this machine trusts beside the public authorities, such as a company's proxy, is known to its own store alone.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
 STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
 .PHONY: help demo test check bench testbed tools docs clean

@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "collector-config"
 LINKS = ROOT / ".tools"
 EXCUSED = ROOT / ".ci" / "excused.txt"
+# What this machine trusts beside the public authorities, such as a company's proxy.
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 COLLECTOR = "0.159.0"
 # The last release of Jaeger v2 whose tag is a valid module version; its own name is v2.13.0.
@@ -230,10 +232,12 @@ def bring_uv(folder: Path) -> None:
 def unpack_wheel(folder: Path, requirement: str, *, python: str) -> None:
     """Unpacks the wheel for that version of Python, without what it depends on."""
     uv = shutil.which("uv") or tool("uv").install()
-    run([
+    trust = {"UV_SYSTEM_CERTS": "true"} if AUTHORITIES.exists() else {}
+    command = [
         uv, "pip", "install", "--quiet", "--python", sys.executable, "--python-version", python,
         "--only-binary", ":all:", "--no-deps", "--target", folder, requirement,
-    ])  # fmt: skip
+    ]  # fmt: skip
+    run(command, environ={**trust, **os.environ})
 
 
 def system_go() -> tuple[Path, str] | None:
@@ -272,7 +276,9 @@ def go_environ(**more: str) -> tuple[Path, dict[str, str]]:
     found = system_go()
     go = found[0] if found else tool("go").install()
     path = f"{go.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    environ = {**os.environ, "PATH": path, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", **more}
+    # Without cgo no C compiler is needed, nor the headers that Debian's gcc comes without.
+    own = {"PATH": path, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+    environ = {**os.environ, **own, **more}
     environ.pop("GOROOT", None)
     return go, environ
 

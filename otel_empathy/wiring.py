@@ -7,7 +7,6 @@ child gets all of it anew: its own identity, segments, queues and threads, start
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -52,7 +51,6 @@ from otel_empathy.pipeline.shipping import Plan, Sender
 
 __all__ = ["Runtime", "configure", "flush", "runtime", "shutdown"]
 
-_LOGGER = logging.getLogger("otel_empathy")
 _RETAIN_EVERY = 60.0
 _EXIT = 1.8  # seconds that the end of a program may take longer because of us
 _UNHEALTHY_WAIT = 1.0  # seconds that an exit waits for a backend that is known to be in trouble
@@ -110,10 +108,9 @@ class Runtime:
             try:
                 segments.make_home(self.home, unsafe=settings.unsafe_home)
             except OSError as error:
-                # A home that cannot be written must not stop the program: records wait in memory.
+                # A home that cannot be written must not stop the program: records wait in memory,
+                # and the log says so when the first one comes.
                 self.degraded = str(error)
-                _LOGGER.warning("home %s cannot be used, records wait in memory: %s",
-                                self.home, error)  # fmt: skip
         scrub = Scrubber()
         self.scrub = scrub
         self.hash_user = UserHash(settings.secret_file or self.home / "secret")
@@ -304,10 +301,17 @@ class Runtime:
         if isinstance(log, Log):
             written = log.flush(max(0.0, deadline - self.clock.monotonic()))
             for signal, writer in log.writers.items():
-                if writer.name is not None:
-                    ends[signal] = Position(writer.name.seq, writer.offset)
+                # While a line is being written, name and offset may belong to two segments.
+                if not writer.io.acquire(timeout=max(0.0, deadline - self.clock.monotonic())):
+                    written = False
+                    continue
+                try:
+                    if writer.name is not None:
+                        ends[signal] = Position(writer.name.seq, writer.offset)
+                finally:
+                    writer.io.release()
         anything = any(count.acked for count in log.counts.values())
-        waiting = [b for b in self.backends if b.state == "healthy" and (b.begun or anything)]
+        waiting = [backend for backend in self.backends if backend.begun or anything]
         for backend in self.backends:
             backend.hurry()
         done = [backend.settled(ends, deadline) for backend in waiting]
@@ -333,6 +337,8 @@ class Runtime:
         dropped = Counter(self.log.dropped) if self.log is not None else Counter()
         if self.sink.failures:
             dropped["encode_error"] += self.sink.failures.total()
+        if unsampled := self.sink.spans.unsampled:
+            dropped["sampled"] += unsampled
         return dropped
 
     @property
@@ -356,6 +362,7 @@ class Runtime:
         self.providers.reader.gather(timeout / 2)
         live.remove()
         self.providers.leave()
+        self_health.leave(self)
         with Inside():
             self.sink.catch_up()
             self._end(begin, deadline)
@@ -368,8 +375,8 @@ class Runtime:
         if isinstance(log, Log):
             log.flush(max(0.0, deadline - self.clock.monotonic()))
         for backend in self.backends:
-            patient = backend.state == "healthy"
-            backend.stop(deadline if patient else min(deadline, begin + _UNHEALTHY_WAIT))
+            wait = min(deadline, begin + _UNHEALTHY_WAIT) if backend.troubled else deadline
+            backend.stop(wait)
         for backend in self.backends:
             backend.join()
         self.sink.catch_up()
@@ -385,9 +392,10 @@ class Runtime:
                 self._record.close()
 
     def before_fork(self) -> list[Any]:
-        """Wait until no thread is just opening a segment, so that a child inherits known files."""
+        """Wait until no thread is just opening a file, so that a child inherits known files."""
         writers = self.log.writers.values() if isinstance(self.log, Log) else ()
-        return [writer.io for writer in writers if writer.io.acquire(timeout=0.05)]
+        locks = [*(writer.io for writer in writers), *(one.taking for one in self.backends)]
+        return [lock for lock in locks if lock.acquire(timeout=0.05)]
 
     def reborn(self) -> None:
         """Start anew in a child process: the parent owns what it had."""

@@ -26,7 +26,7 @@ def run(home: Path, backends: list[dict[str, Any]]) -> dict[str, Any]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "PYTEST"))}
     done = subprocess.run(
         [sys.executable, str(PROGRAM), json.dumps({"home": str(home), "backends": backends})],
-        env=environ, capture_output=True, text=True, timeout=60,
+        env=environ, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -269,4 +269,7 @@ def test_a_home_that_cannot_be_made_leaves_the_program_alone(empathy_home: Path)
         """,
     )
     assert (facts["waiting"], facts["acked"], facts["degraded"]) == (1, 0, True)
-    assert "records wait in memory" in facts["stderr"]
+    (line,) = facts["stderr"].splitlines()
+    assert "records wait in memory" in line
+    assert str(empathy_home) in line
+    assert "otel-empathy doctor" in line

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -100,7 +100,20 @@ def main(args: list[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper) and not is_unicode(stream):
                 stream.reconfigure(errors="replace")  # a question mark is better than an end
-        return _run(args)
+        return _flushed(_run(args))
+
+
+def _flushed(code: int) -> int:
+    """The exit code when everything is written, as far as anybody still reads it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still buffered must not raise again when the interpreter flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError) and code != UNAVAILABLE:
+            _complain(f"{error.strerror or error}.")
+            return UNAVAILABLE
+    return code
 
 
 def _run(args: list[str] | None) -> int:
@@ -109,7 +122,6 @@ def _run(args: list[str] | None) -> int:
         given = sys.argv[1:] if args is None else list(args)
         with cli.make_context("otel-empathy", given, color=colour()) as context:
             cli.invoke(context)
-        sys.stdout.flush()
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -119,10 +131,7 @@ def _run(args: list[str] | None) -> int:
         _complain(error.format_message(), error)
         return error.exit_code
     except BrokenPipeError:
-        # The reader (`| head`) has what it wanted. Whatever is still buffered must not raise again
-        # when the interpreter flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return OK  # the reader (`| head`) has what it wanted
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except EmpathyError as error:
@@ -139,6 +148,8 @@ def _run(args: list[str] | None) -> int:
 
 
 def _complain(message: str, error: click.ClickException | None = None) -> None:
+    with suppress(OSError):  # what it means that the answer cannot be written is told at the end
+        sys.stdout.flush()
     # The context that knows about NO_COLOR is gone by now.
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True, color=colour())

@@ -63,11 +63,11 @@ def _draw(screen: Screen, view: CacheView, *, when: str) -> None:
     screen.table(
         (
             Column("workflow", style="bold", grow=True),
-            Column("requests", right=True),
-            Column("hits", right=True),
+            Column("requests", right=True, spare=2),
+            Column("hits", right=True, spare=3),
             Column("hit rate", right=True),
-            Column("read", right=True),
-            Column("written", right=True),
+            Column("read", right=True, spare=1),
+            Column("written", right=True, spare=4),
         ),
         [
             (

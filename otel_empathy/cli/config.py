@@ -38,7 +38,11 @@ def show(*, home: Path | None, as_json: bool | None) -> None:
     screen = Screen(as_json=as_json)
     settings, complaints = settings_of(home)
     if screen.people:
-        columns = [Column("setting", style="bold"), Column("value", grow=True), Column("from")]
+        columns = [
+            Column("setting", style="bold"),
+            Column("value", grow=True),
+            Column("from", spare=1),
+        ]
         rows: list[tuple[str, ...]] = [
             (row.name, _value(settings, row), _origin(settings, row)) for row in TABLE
         ]

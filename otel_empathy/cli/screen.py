@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -47,13 +47,15 @@ _UNSAFE = (
     "\U000e0000-\U000e007f\ud800-\udfff"
 )
 _REMOVED = re.compile(f"[{_UNSAFE}]")
+_HALVES = re.compile("[\ud800-\udfff]")  # what is no UTF-8 in an argument or a file's name
 _FOREIGN = re.compile(r"[^\x00-\x7f]")
 _ESCAPED = re.compile(f"[{_UNSAFE}\u2028\u2029]")
 
 
 def clean(text: object, *, limit: int = 0) -> str:
     """A text from outside as one harmless line, cut to `limit` characters if that is given."""
-    line = _REMOVED.sub("", _BREAKS.sub(" ", _SEQUENCES.sub("", str(text))))
+    line = _HALVES.sub("\ufffd", _BREAKS.sub(" ", _SEQUENCES.sub("", str(text))))
+    line = _REMOVED.sub("", line)
     return f"{line[: limit - 1]}…" if 0 < limit < len(line) else line
 
 
@@ -113,12 +115,14 @@ class Column:
         right: Whether numbers stand right-aligned in it.
         style: How its cells look.
         grow: Whether it is cut when the terminal is narrow; the others are not.
+        spare: How soon it is left out when that is not enough, the highest first; 0 stays.
     """
 
     title: str
     right: bool = False
     style: str = ""
     grow: bool = False
+    spare: int = 0
 
 
 class Screen:
@@ -149,11 +153,7 @@ class Screen:
     def console(self) -> Console:
         """The rich console on stdout; markup is off, because names come from outside."""
         if self._console is None:
-            from rich.console import Console
-
-            self._console = Console(
-                file=self._out, width=self._width, markup=False, emoji=False, highlight=False
-            )
+            self._console = _console(self._out, self._width)
         return self._console
 
     @property
@@ -204,7 +204,7 @@ class Screen:
     def table(
         self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], *, indent: int = 1
     ) -> None:
-        """Print a table with light lines."""
+        """Print a table with light lines; where it is too narrow, with fewer columns."""
         from rich import box
         from rich.cells import cell_len
         from rich.padding import Padding
@@ -215,6 +215,9 @@ class Screen:
             max(map(cell_len, [column.title, *(str(row[place]) for row in cells)]))
             for place, column in enumerate(columns)
         ]
+        kept = _kept(columns, widths, self.width - indent)
+        columns, widths = [columns[place] for place in kept], [widths[place] for place in kept]
+        cells = [[row[place] for place in kept] for row in cells]
         growing = [place for place, column in enumerate(columns) if column.grow]
         for place in growing:
             widths[place] = min(widths[place], self.width)
@@ -268,7 +271,11 @@ class Screen:
         self.print(grid)
 
     def note(self, text: str) -> None:
-        """Say something beside the answer."""
+        """Say something beside the answer, behind what was printed of it so far."""
+        # A pipe is buffered: where both end in one place they would mix. Whoever reads the answer
+        # no more may still read this.
+        with suppress(BrokenPipeError):
+            self.flush()
         click.echo(clean(text), file=self._err, err=True)
 
     @contextmanager
@@ -279,6 +286,31 @@ class Screen:
             yield bar
         finally:
             bar.stop()
+
+
+def _console(out: TextIO, width: int | None) -> Console:
+    from rich.console import Console
+
+    class Plain(Console):
+        """Leaves a broken pipe to `main`, where rich would end the process with a finding's 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Plain(file=out, width=width, markup=False, emoji=False, highlight=False)
+
+
+def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """The places of the columns that there is room for, growing ones at their narrowest."""
+    kept = list(range(len(columns)))
+    least = [
+        min(width, _NARROWEST) if column.grow else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    spare = sorted((p for p in kept if columns[p].spare), key=lambda p: columns[p].spare)
+    while spare and sum(least[p] for p in kept) + len(_GAP) * (len(kept) - 1) > room:
+        kept.remove(spare.pop())
+    return kept
 
 
 def _give_way(widths: list[int], growing: Sequence[int], missing: int) -> None:

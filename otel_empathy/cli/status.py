@@ -49,9 +49,9 @@ def command(*, home: Path | None, as_json: bool | None) -> None:
             (
                 Column("pid", right=True),
                 Column("service", style="bold", grow=True),
-                Column("durability"),
-                Column("waiting", right=True),
-                Column("backends"),
+                Column("durability", spare=2),
+                Column("waiting", right=True, spare=1),
+                Column("backends", spare=3),
             ),
             [
                 (
@@ -82,10 +82,10 @@ def command(*, home: Path | None, as_json: bool | None) -> None:
         (
             Column("backend", style="bold", grow=True),
             Column("state"),
-            Column("acked", right=True),
-            Column("shipped", right=True),
+            Column("acked", right=True, spare=3),
+            Column("shipped", right=True, spare=2),
             Column("pending", right=True),
-            Column("dropped"),
+            Column("dropped", spare=1),
         ),
         ((name, *_backend(row)) for name, row in backends.items()),
     )

@@ -106,14 +106,14 @@ def _draw_list(screen: Screen, found: Sequence[TraceSummary], *, when: str) -> N
     wide, narrow = screen.width >= _WIDE, screen.width < _NARROW
     columns = [
         Column("trace", style="cyan"),
-        *([] if narrow else [Column("started")]),
+        *([] if narrow else [Column("started", spare=4)]),
         *([Column("service", grow=True)] if wide else []),
         Column("name", style="bold", grow=True),
-        Column("errors", right=True),
+        Column("errors", right=True, spare=2),
         *([Column("spans", right=True), Column("calls", right=True)] if wide else []),
-        Column("tokens", right=True),
+        Column("tokens", right=True, spare=3),
         Column("cost", right=True),
-        Column("time", right=True),
+        Column("time", right=True, spare=1),
     ]
     screen.title("Traces", when)
     screen.table(columns, [_row(trace, wide=wide, narrow=narrow) for trace in found])

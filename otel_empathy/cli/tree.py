@@ -35,8 +35,8 @@ def draw(screen: Screen, trace: Trace) -> None:
     columns = [
         Column("span", grow=True),
         *([Column("when")] if bars else []),
-        Column("time", right=True),
-        Column("tokens", right=True),
+        Column("time", right=True, spare=1),
+        Column("tokens", right=True, spare=2),
         Column("cost", right=True),
     ]
     sums = _sums(trace)

@@ -103,11 +103,11 @@ def draw(screen: Screen, usage: UsageView, savings: SavingsView, *, when: str) -
     screen.table(
         (
             Column(usage.by or "group", style="bold", grow=True),
-            Column("calls", right=True),
-            Column("errors", right=True),
-            Column("in", right=True),
-            Column("cached", right=True),
-            Column("out", right=True),
+            Column("calls", right=True, spare=1),
+            Column("errors", right=True, spare=4),
+            Column("in", right=True, spare=2),
+            Column("cached", right=True, spare=5),
+            Column("out", right=True, spare=3),
             Column("cost", right=True),
         ),
         [

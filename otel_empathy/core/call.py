@@ -1,4 +1,4 @@
-"""One call to a model, as the code around it describes it.
+"""One call to a model or the execution of a tool, as the code around it describes it.
 
 A `Call` only collects: it opens no span and knows no metric, `emit.calls` reads it when the call
 ends. What user code hands in wrongly is noted in `refused` and never raised, since a call must not
@@ -52,11 +52,15 @@ _TEXTS: Final = {
     "conversation": semconv.CONVERSATION_ID,
     "task_type": semconv.CALL_TASK_TYPE,
     "data_source": semconv.DATA_SOURCE_ID,
+    "agent": semconv.AGENT_NAME,
+    "agent_id": semconv.AGENT_ID,
+    "tool_call_id": semconv.TOOL_CALL_ID,
 }
 _LISTS: Final = {
     "stop_sequences": semconv.STOP_SEQUENCES,
     "encoding_formats": semconv.ENCODING_FORMATS,
 }
+_MARKS: Final = {"compacted": semconv.CONVERSATION_COMPACTED}  # only ever true
 
 
 def tier_name(value: Any) -> str | None:
@@ -123,6 +127,9 @@ class Call:
     prompt_version: str | None = None
     prompt_format: str | None = None
     service_tier: str | None = None
+    requested_tier: str | None = None
+    api_type: str | None = None
+    system_fingerprint: str | None = None
     attributes: Mapping[str, Any] = {}
     content: Mapping[str, Any] = {}
     refused: tuple[str, ...] = ()
@@ -214,13 +221,24 @@ class Call:
         id: str | None = None,  # noqa: A002 - the word everybody uses for it
         finish: str | Iterable[str] | None = None,
         service_tier: str | None = None,
+        system_fingerprint: str | None = None,
     ) -> Call:
-        """Say who answered, under which id, and why the reply ended (one reason per choice)."""
+        """Say who answered, under which id, and why the reply ended (one reason per choice).
+
+        Args:
+            model: The model that answered.
+            id: The provider's id of the reply.
+            finish: Why it ended.
+            service_tier: The tier that answered, which decides about the price.
+            system_fingerprint: The configuration that answered; OpenAI's own.
+        """
         if self.closed:
             return self
         self.response_model = self._text("response.model", model) or self.response_model
         self.response_id = self._text("response.id", id) or self.response_id
         self.service_tier = self._text("response.service_tier", service_tier) or self.service_tier
+        fingerprint = self._text("response.system_fingerprint", system_fingerprint)
+        self.system_fingerprint = fingerprint or self.system_fingerprint
         if finish is not None:
             # A choice without a reason keeps its place, so that the others keep theirs.
             reasons = self._texts("response.finish", finish, instead="error")
@@ -250,19 +268,36 @@ class Call:
         conversation: str | None = None,
         data_source: str | None = None,
         task_type: str | None = None,
+        compacted: bool | None = None,
+        service_tier: str | None = None,
+        api_type: str | None = None,
+        agent: str | None = None,
+        agent_id: str | None = None,
+        tool_call_id: str | None = None,
     ) -> Call:
-        """Say what was asked for; only what was really sent, never a default."""
+        """Say what was asked for; only what was really sent, never a default.
+
+        Most names are those of the conventions. `compacted` says that the conversation was
+        shortened before it was sent, `service_tier` and `api_type` are OpenAI's own, `agent` and
+        `agent_id` name the remote agent that is asked, and `tool_call_id` is the id under which a
+        model asked for the tool: it belongs inside a tool.
+        """
         given = locals()
         if self.closed:
             return self
         self.model = self._text("request.model", model) or self.model
         self.provider = self._text("request.provider", provider) or self.provider
+        self.requested_tier = (
+            self._text("request.service_tier", service_tier) or self.requested_tier
+        )
+        self.api_type = self._text("request.api_type", api_type) or self.api_type
         known = dict(self.attributes)
         for table, read in (
             (_NUMBERS, self._number),
             (_WHOLES, self._whole),
             (_TEXTS, self._text),
             (_LISTS, self._texts),
+            (_MARKS, self._mark),
         ):
             for name, key in table.items():
                 value = given[name]
@@ -270,6 +305,9 @@ class Call:
                     known[key] = read_value
         if known.get(semconv.CHOICE_COUNT) == 1:
             del known[semconv.CHOICE_COUNT]
+        if semconv.TOOL_CALL_ID in known and self.operation != semconv.EXECUTE_TOOL:
+            del known[semconv.TOOL_CALL_ID]
+            self._refuse("request.tool_call_id")
         if self.operation == "retrieval" and semconv.TOP_K in known:
             known[semconv.RETRIEVAL_TOP_K] = known.pop(semconv.TOP_K)
         self.attributes = known
@@ -441,6 +479,9 @@ class Call:
         except Exception:  # noqa: BLE001 - see above
             self._refuse(what)
             return None
+
+    def _mark(self, what: str, value: Any) -> bool | None:
+        return self._truth(what, value) or None
 
 
 NO_CALL: Final = Call("chat")

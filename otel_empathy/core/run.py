@@ -93,6 +93,7 @@ class Run:
     Args:
         id: Its id.
         agent: Name of the agent.
+        agent_id: Id of the agent's definition, which is the same for all of its runs.
         parent_id: The run that started this one.
         policy: What happens when a phase does not follow the table.
         timeouts: What this run and its calls may take.
@@ -108,6 +109,7 @@ class Run:
         "_phase",
         "_state",
         "agent",
+        "agent_id",
         "context",
         "dropped",
         "durations",
@@ -132,6 +134,7 @@ class Run:
         id: str | None,  # noqa: A002 - what the attribute is called
         agent: str | None,
         *,
+        agent_id: str | None = None,
         parent_id: str | None = None,
         policy: Policy = "strict",
         timeouts: Timeouts = _NO_LIMITS,
@@ -140,6 +143,7 @@ class Run:
     ) -> None:
         self.id = id
         self.agent = agent
+        self.agent_id = agent_id
         self.parent_id = parent_id
         self.policy: Policy = policy
         self.timeouts = timeouts
@@ -238,6 +242,15 @@ class Run:
             self.task = self._named(task)
         if self.listener is not None and (progress is not None or task is not None):
             self.listener.progressed(self)
+        return self
+
+    def describe(self, *, agent_id: str | None = None) -> Run:
+        """Say which definition of an agent this is a run of: an id that outlives the run."""
+        if not self.ended and agent_id is not None:
+            if isinstance(agent_id, str) and agent_id:
+                self.agent_id = str(getattr(agent_id, "value", agent_id))
+            else:
+                self.refused = (*self.refused, "describe.agent_id")
         return self
 
     def count_inference(self, number: int = 1) -> None:

@@ -53,6 +53,7 @@ USAGE_IMAGE_OUTPUT: Final = "gen_ai.usage.image.output_tokens"
 USAGE_TEXT_INPUT: Final = "gen_ai.usage.text.input_tokens"
 USAGE_TEXT_OUTPUT: Final = "gen_ai.usage.text.output_tokens"
 CONVERSATION_ID: Final = "gen_ai.conversation.id"
+CONVERSATION_COMPACTED: Final = "gen_ai.conversation.compacted"
 PROMPT_NAME: Final = "gen_ai.prompt.name"
 PROMPT_VERSION: Final = "gen_ai.prompt.version"
 PROMPT_VARIABLE: Final = "gen_ai.prompt.variable."
@@ -96,6 +97,7 @@ CONTENT: Final = frozenset(
 OPENAI_API_TYPE: Final = "openai.api.type"
 OPENAI_REQUEST_TIER: Final = "openai.request.service_tier"
 OPENAI_RESPONSE_TIER: Final = "openai.response.service_tier"
+OPENAI_FINGERPRINT: Final = "openai.response.system_fingerprint"
 
 # -- stable attributes ----------------------------------------------------------------------------
 ERROR_TYPE: Final = "error.type"
@@ -173,6 +175,8 @@ SEGMENT_ID: Final = "empathy.segment.id"
 METRIC_OVERFLOW: Final = "otel.metric.overflow"
 COMPONENT_TYPE: Final = "otel.component.type"
 COMPONENT_NAME: Final = "otel.component.name"
+PARENT_ORIGIN: Final = "otel.span.parent.origin"
+SAMPLING_RESULT: Final = "otel.span.sampling_result"
 BACKEND_NAME: Final = "empathy.backend.name"
 BACKEND_STATE: Final = "empathy.backend.state"
 BACKEND_PREVIOUS_STATE: Final = "empathy.backend.previous_state"
@@ -201,6 +205,7 @@ BAGGAGE: Final = (RUN_ID, SESSION_ID, WORKFLOW_NAME, CONVERSATION_ID, AGENT_NAME
 # -- operations -----------------------------------------------------------------------------------
 INFERENCE: Final = frozenset({"chat", "generate_content", "text_completion"})
 EMBEDDINGS: Final = "embeddings"
+EXECUTE_TOOL: Final = "execute_tool"
 OPERATIONS: Final = frozenset(
     {
         *INFERENCE,
@@ -211,7 +216,7 @@ OPERATIONS: Final = frozenset(
         "invoke_agent",
         "invoke_workflow",
         "plan",
-        "execute_tool",
+        EXECUTE_TOOL,
         "create_memory",
         "update_memory",
         "upsert_memory",
@@ -388,6 +393,19 @@ FEEDBACK_SCORE = Metric(
 
 # Self-health: the loss ledger under the standard names, read when metrics are collected.
 _COMPONENT = (COMPONENT_TYPE, COMPONENT_NAME)
+SPANS_STARTED = Metric(
+    "otel.sdk.span.started", "observable_counter", "{span}", "Spans that were started.",
+    (PARENT_ORIGIN, SAMPLING_RESULT), scope=SCOPE_SDK,
+)  # fmt: skip
+SPANS_LIVE = Metric(
+    "otel.sdk.span.live", "observable_updown", "{span}",
+    "Recorded spans that have not ended; 0 when nothing is under way.", (SAMPLING_RESULT,),
+    scope=SCOPE_SDK,
+)  # fmt: skip
+LOGS_CREATED = Metric(
+    "otel.sdk.log.created", "observable_counter", "{log_record}", "Log records that were made.",
+    scope=SCOPE_SDK,
+)  # fmt: skip
 SPANS_PROCESSED = Metric(
     "otel.sdk.processor.span.processed", "observable_counter", "{span}",
     "Spans handed to the log; drops carry their reason.", (*_COMPONENT, ERROR_TYPE),
@@ -433,14 +451,32 @@ SPAN_QUEUE_SIZE = Metric(
     "otel.sdk.processor.span.queue.size", "observable_updown", "{span}",
     "Spans in memory that are not yet in the log.", _COMPONENT, scope=SCOPE_SDK,
 )  # fmt: skip
+LOG_QUEUE_CAPACITY = Metric(
+    "otel.sdk.processor.log.queue.capacity", "observable_updown", "{log_record}",
+    "Log records of the mean size so far that fit into memory.", _COMPONENT, scope=SCOPE_SDK,
+)  # fmt: skip
+SPAN_QUEUE_CAPACITY = Metric(
+    "otel.sdk.processor.span.queue.capacity", "observable_updown", "{span}",
+    "Spans of the mean size so far that fit into memory.", _COMPONENT, scope=SCOPE_SDK,
+)  # fmt: skip
 EXPORT_DURATION = Metric(
     "otel.sdk.exporter.operation.duration", "histogram", "s",
     "Duration of one export with its retries.", (*_COMPONENT, ERROR_TYPE), LOCAL_SECONDS,
     scope=SCOPE_SDK,
 )  # fmt: skip
+COLLECTION_DURATION = Metric(
+    "otel.sdk.metric_reader.collection.duration", "histogram", "s",
+    "Duration of one collection of all metrics.", (*_COMPONENT, ERROR_TYPE), LOCAL_SECONDS,
+    scope=SCOPE_SDK,
+)  # fmt: skip
 BACKEND_BACKLOG = Metric(
     "empathy.backend.backlog", "observable_updown", "{record}",
     "Records in the log that a backend has not taken yet.", (BACKEND_NAME, LOG_SIGNAL),
+    scope=SCOPE_SDK,
+)  # fmt: skip
+BACKEND_LAG = Metric(
+    "empathy.backend.lag", "observable_gauge", "s",
+    "Age of the oldest record that a backend has not taken yet.", (BACKEND_NAME, LOG_SIGNAL),
     scope=SCOPE_SDK,
 )  # fmt: skip
 BACKEND_STATES = Metric(
@@ -458,6 +494,14 @@ LOG_SIZE = Metric(
 LOG_SEGMENTS = Metric(
     "empathy.log.segments", "observable_updown", "{segment}", "Segments of the log on disk.",
     (LOG_SIGNAL,), scope=SCOPE_SDK,
+)  # fmt: skip
+LOG_WRITE_DURATION = Metric(
+    "empathy.log.write.duration", "histogram", "s", "Duration of one append to the log.",
+    (LOG_DURABILITY,), LOCAL_SECONDS, scope=SCOPE_SDK,
+)  # fmt: skip
+LOG_SKIPPED = Metric(
+    "empathy.log.skipped", "observable_counter", "{line}",
+    "Lines of the log that could not be read while shipping.", (LOG_REASON,), scope=SCOPE_SDK,
 )  # fmt: skip
 LOG_EVICTED = Metric(
     "empathy.log.evicted", "observable_counter", "{segment}",

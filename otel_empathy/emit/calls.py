@@ -33,7 +33,7 @@ Read = Callable[[Call, Any, "Sequence[Any] | None"], None]
 """Reads a reply, or the chunks of a streamed one, into the call."""
 
 _EXTRACT: Final = guarded("extract")
-_INTERNAL: Final = frozenset({"plan", "invoke_workflow", "execute_tool"})
+_INTERNAL: Final = frozenset({"plan", "invoke_workflow", semconv.EXECUTE_TOOL})
 _OF_MODEL: Final = frozenset({*semconv.INFERENCE, semconv.EMBEDDINGS, "fetch_response"})
 _RETRIEVAL: Final = "retrieval"
 _OF_AGENT: Final = frozenset({"plan", "create_agent", "invoke_agent"})

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from opentelemetry import baggage
 from opentelemetry import context as context_api
@@ -34,6 +35,7 @@ __all__ = [
     "CALL_KEY",
     "SCOPE_KEY",
     "SPAN_KEY",
+    "Entries",
     "Scope",
     "carry",
     "current_call",
@@ -42,7 +44,6 @@ __all__ = [
     "entered",
     "inherited",
     "leave",
-    "popped",
     "restore",
     "scope_of",
     "suppressed",
@@ -166,20 +167,6 @@ def entered(context: Context, scope: Scope, **values: Any) -> Context:
     return inside
 
 
-def popped(entered: dict[int, T]) -> T | None:
-    """What the present flow of control entered, by the id of its context; else what came last.
-
-    Each step on the mapping is atomic, so threads may share it.
-    """
-    own = entered.pop(id(get_current()), None)
-    if own is None and entered:
-        try:
-            own = entered.popitem()[1]
-        except KeyError:  # another thread was faster
-            return None
-    return own
-
-
 def enter(context: Context) -> Token[Context] | None:
     """Make a context the current one; give what comes back to `leave`.
 
@@ -202,6 +189,73 @@ def restore(attached: Context, previous: Context) -> None:
     """
     if get_current() is attached:
         enter(previous)
+
+
+class _Entry(Generic[T]):
+    """One `with` block that was begun; `outer` is the one around it of the same object."""
+
+    __slots__ = ("inside", "outer", "previous", "what")
+
+    inside: Context | None  # None once its own flow of control has left it
+
+    def __init__(self, what: T | None, previous: Context, outer: _Entry[T] | None) -> None:
+        self.what = what
+        self.previous = previous
+        self.outer = outer
+
+
+class Entries(Generic[T]):
+    """What one object has entered by `with`, in any number of tasks and threads at once.
+
+    Each flow of control finds its own by its context, which it takes along whatever else is
+    attached on the way. An end that comes with another context (a generator that somebody else
+    closes, a pair of calls in two threads) is that of the last one entered from where it comes,
+    else of the last one of all. Each step on `open` is atomic, so threads may share it.
+    """
+
+    __slots__ = ("_key", "open")
+
+    _numbers: Final = itertools.count()
+
+    def __init__(self) -> None:
+        self._key = f"otel_empathy.entry-{next(self._numbers)}"
+        self.open: dict[_Entry[T], None] = {}
+
+    def enter(self, inside: Context, previous: Context, what: T | None) -> None:
+        """Make a context the current one; `what` comes back at the end."""
+        entry = _Entry(what, previous, self._begun(previous))
+        entry.inside = Context({**inside, self._key: entry})
+        enter(entry.inside)
+        self.open[entry] = None
+
+    def leave(self, end: Callable[[T], None] | None = None) -> None:
+        """Leave what the present flow of control entered last, after `end` has ended it."""
+        here = get_current()
+        mine = entry = self._begun(here)
+        interrupting = collecting()  # the context is that of whoever was interrupted
+        if entry is None or entry not in self.open or interrupting:
+            others = [one for one in list(self.open) if one is not mine]
+            near = [one for one in others if one.previous is here]
+            found = near or others
+            entry = found[-1] if found else mine
+        if entry is None:
+            return
+        self.open.pop(entry, None)
+        what, entry.what = entry.what, None
+        try:
+            if what is not None and end is not None:
+                end(what)
+        finally:
+            if mine is not None and not (interrupting and entry is not mine):
+                inside, mine.inside = mine.inside, None  # the context holds the entry: no circle
+                if inside is not None:
+                    restore(inside, mine.previous)
+
+    def _begun(self, context: Context) -> _Entry[T] | None:
+        entry = cast("_Entry[T] | None", context.get(self._key))
+        while entry is not None and entry.inside is None:
+            entry = entry.outer
+        return entry
 
 
 def current_call() -> Call:
@@ -239,7 +293,7 @@ class using:  # noqa: N801 - reads as `with using(...)`
         WrongValue: There is no such tier.
     """
 
-    __slots__ = ("_changes", "_inside", "_user")
+    __slots__ = ("_changes", "_entries", "_user")
 
     def __init__(
         self,
@@ -264,12 +318,13 @@ class using:  # noqa: N801 - reads as `with using(...)`
             if value is not None
         }
         self._user = None if user is None else str(user)
-        self._inside: dict[int, tuple[Context, Context]] = {}
+        self._entries: Entries[None] = Entries()
 
     def __enter__(self) -> None:
         """Begin."""
-        if live.on:
-            self._begin()
+        if live.on or self._entries.open:
+            previous = get_current()
+            self._entries.enter(self._inside(previous) or previous, previous, None)
 
     def __exit__(
         self,
@@ -278,9 +333,8 @@ class using:  # noqa: N801 - reads as `with using(...)`
         tb: TracebackType | None,
     ) -> None:
         """End."""
-        inside = popped(self._inside)
-        if inside is not None:
-            restore(*inside)
+        if live.on or self._entries.open:
+            self._entries.leave()
 
     async def __aenter__(self) -> None:
         """Begin."""
@@ -296,14 +350,13 @@ class using:  # noqa: N801 - reads as `with using(...)`
         self.__exit__(kind, error, tb)
 
     @guarded("wrap")
-    def _begin(self) -> None:
-        previous = get_current()
+    def _inside(self, previous: Context) -> Context | None:
+        if not live.on:
+            return None
         changes: dict[str, Any] = dict(self._changes)
         if self._user is not None and live.hash_user is not None:
             changes["user_hash"] = live.hash_user(self._user)
-        inside = entered(previous, scope_of(previous).with_(**changes))
-        enter(inside)
-        self._inside[id(inside)] = inside, previous
+        return entered(previous, scope_of(previous).with_(**changes))
 
 
 def carry(fn: F) -> F:

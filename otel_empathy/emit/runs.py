@@ -57,11 +57,19 @@ def open_run(
     timeouts: Timeouts,
     policy: Policy,
     description: str | None = None,
+    agent_id: str | None = None,
 ) -> RunSpan | None:
     """Begin a run; None where somebody asked for silence."""
     if suppressed(parent):
         return None
-    return RunSpan(name, parent, timeouts=timeouts, policy=policy, description=description)
+    return RunSpan(
+        name,
+        parent,
+        timeouts=timeouts,
+        policy=policy,
+        description=description,
+        agent_id=agent_id,
+    )
 
 
 def open_workflow(name: str, parent: Context) -> WorkflowSpan | None:
@@ -87,6 +95,7 @@ class RunSpan(Operation):
         timeouts: Timeouts,
         policy: Policy,
         description: str | None,
+        agent_id: str | None,
     ) -> None:
         super().__init__()
         scope = scope_of(parent)
@@ -94,6 +103,7 @@ class RunSpan(Operation):
         run = self.run = Run(
             run_id(clock=live.clock),
             name,
+            agent_id=agent_id,
             parent_id=around.get(semconv.RUN_ID),
             policy=policy,
             timeouts=timeouts,
@@ -108,6 +118,8 @@ class RunSpan(Operation):
             known[semconv.RUN_TIMEOUT] = timeouts.run
         if description is not None:
             known[semconv.AGENT_DESCRIPTION] = description
+        if agent_id is not None:
+            known[semconv.AGENT_ID] = agent_id
         title = "invoke_agent" if name is None else f"invoke_agent {name}"
         span = self.open(title, SpanKind.INTERNAL, known, parent)
         self.context = entered(parent, inside, **_OUTSIDE, **{SPAN_KEY: span})
@@ -130,6 +142,8 @@ class RunSpan(Operation):
                 count("extract", what)
             state = run.state
             known: dict[str, Any] = {} if state is None else {semconv.RUN_STATE: state.value}
+            if run.agent_id is not None:
+                known[semconv.AGENT_ID] = run.agent_id
             if run.progress is not None:
                 known[semconv.RUN_PROGRESS] = run.progress
             if run.violations:

@@ -1,8 +1,9 @@
 """Backends: one worker each, shipping from the log through its own cursor.
 
 There is one path for the live case, the retry case and the crash case: read a batch behind the
-cursor, send it, move the cursor. A backend that is slow, down or removed affects no other. What a
-dead process of the same home left is taken over under a claim.
+cursor, send it, move the cursor. A backend that is slow, down or removed affects no other, and a
+signal that it does not serve holds up none of the others. What a dead process of the same home left
+is taken over under a claim.
 """
 
 from __future__ import annotations
@@ -21,19 +22,23 @@ from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.emit import safety
 from otel_empathy.pipeline import ledger, segments
 from otel_empathy.pipeline.bell import Bell
-from otel_empathy.pipeline.chunk import SIGNALS, Chunk
-from otel_empathy.pipeline.cursor import Claim, Cursor, Position, cursor_folder, register
+from otel_empathy.pipeline.chunk import Chunk
+from otel_empathy.pipeline.cursor import Claim, Cursor, Position, register
 from otel_empathy.pipeline.delta import Delta
 from otel_empathy.pipeline.inside import Inside
 from otel_empathy.pipeline.log import Log
+from otel_empathy.pipeline.marks import Marks
+from otel_empathy.pipeline.orphans import Orphans, Owing, owe_all
+from otel_empathy.pipeline.outcome import Outcome
 from otel_empathy.pipeline.shipping import Lane, Plan, Shipping
-from otel_empathy.pipeline.source import Orphan, Own, Queue, Source
+from otel_empathy.pipeline.source import Own, Queue, Source
 
 __all__ = ["Backend", "Shipment", "ship"]
 
 _LOGGER = logging.getLogger("otel_empathy")
 _SUPPRESS = "suppress_instrumentation"
 _ADOPT = 5.0  # seconds between two looks for logs whose writer is gone
+_PRIMED = 4096  # records that are read at a time to learn where differences begin
 _ADOPTED = 8  # of them that are shipped at one time: each holds a claim, which is an open file
 
 
@@ -83,10 +88,8 @@ class Backend:
         self.queues: dict[str, Queue] = {}
         self.dropped: Counter[str] = Counter()
         self._claims: dict[str, Claim] = {}
-        self._cursors: dict[str, Cursor] = {}
-        self._done: set[str] = set()  # processes that are gone and owe this backend nothing
-        self._left: dict[tuple[str, str], list[segments.Segment]] = {}
-        self._orphans: list[str] = []  # seen, and not yet looked into
+        self.taking = threading.Lock()  # so that no child inherits a claim that nobody knows of
+        self.orphans = Orphans(home, self.name, plan.signals, clock) if home is not None else None
         self._log: Log | None = None
         self._urgent = Bell()
         self._turned = Bell()
@@ -95,6 +98,8 @@ class Backend:
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
         self._adopted_at = float("-inf")
+        self._marks = {signal: Marks() for signal in plan.signals}
+        self._looked_ns: int | None = None
 
     # -- the owner's side -------------------------------------------------------------------------
 
@@ -104,6 +109,7 @@ class Backend:
             if self._thread is not None or self.shipping.stopping is not None:
                 return
             self._log = log
+            self._looked_ns = self.clock.time_ns()
             self._thread = threading.Thread(
                 target=self._run, name=f"otel-empathy-{self.name}", daemon=True
             )
@@ -134,6 +140,33 @@ class Backend:
         return self.shipping.state
 
     @property
+    def troubled(self) -> bool:
+        """Whether it asked for quiet or fails; a signal that it does not serve is no trouble."""
+        if not self.lanes:
+            return self.state != "healthy"
+        quiet = self.shipping.quiet_until > self.clock.monotonic()
+        return quiet or any(lane.state == "retrying" for lane in self.lanes)
+
+    def oldest(self, signal: str) -> int | None:
+        """When the oldest record of this process that is not settled yet was acknowledged.
+
+        UTC nanoseconds, or None when nothing waits. It is told from marks that the worker makes
+        whenever it looks up: never too young, and too old by the length of one request at the most.
+        """
+        settled = self.shipping.settled_own[signal]
+        if signal not in self._marks or self._taken(signal) <= settled:
+            return None
+        since = self._marks[signal].oldest(settled)
+        return self._looked_ns if since is None else since
+
+    def _taken(self, signal: str) -> int:
+        """Records of this process that were acknowledged so far."""
+        if self._log is not None:
+            return self._log.counts[signal].acked
+        queue = self.queues.get(signal)
+        return 0 if queue is None else queue.records
+
+    @property
     def begun(self) -> bool:
         """Whether the worker runs."""
         return self._thread is not None
@@ -154,44 +187,55 @@ class Backend:
     def reset(self) -> None:
         """Try again now, whatever was said before."""
         self.shipping.quiet_until = 0.0
+        self.shipping.unserved.clear()
         for lane in self.lanes:
             lane.retry_at = 0.0
         self.hurry()
 
     def settled(self, ends: Mapping[str, Position], deadline: float) -> bool:
-        """Wait until everything before the ends is settled; False at the deadline or on trouble."""
+        """Wait until everything before the ends is settled; False at the deadline or on trouble.
+
+        What the backend is known not to take at present is not waited for.
+        """
+        if self._log is None:
+            queues = tuple(self.queues.items())
+            ends = {name: Position(1, queue.end) for name, queue in queues if queue.end}
         before = self._round
+        lanes = self._own()
+        known = {name for name, lane in lanes.items() if not self.shipping.well(lane)}
+        if not lanes and self.state != "healthy":
+            return True
         while True:
-            if self._reached(ends):
+            left = [name for name in ends if name in self.plan.signals and name not in known]
+            left = [name for name in left if not self._reached(name, ends[name])]
+            if not left:
                 return True
             if self._thread is None or self.shipping.stopping is not None:
                 return False
-            if self.state != "healthy" and self._round > before:
+            if self._fails(left) and self._round > before:
                 return False
-            left = deadline - self.clock.monotonic()
-            if left <= 0:
+            rest = deadline - self.clock.monotonic()
+            if rest <= 0:
                 return False
             self.hurry()
-            self._turned.wait(min(left, 0.05))
+            self._turned.wait(min(rest, 0.05))
 
-    def _reached(self, ends: Mapping[str, Position]) -> bool:
-        own = {lane.signal: lane for lane in self.lanes if lane.own}
-        if self._log is None:
-            return all(
-                name in own and queue.end <= own[name].position.offset
-                for name, queue in list(self.queues.items())
-                if name in self.plan.signals
-            )
-        for signal, end in ends.items():
-            if signal not in self.plan.signals or not end.offset:
-                continue
-            lane = own.get(signal)
-            if lane is None:
-                return False
-            place = lane.position
-            if (place.seq, place.offset) < (end.seq, end.offset):
-                return False
-        return True
+    def _own(self) -> dict[str, Lane]:
+        return {lane.signal: lane for lane in self.lanes if lane.own}
+
+    def _fails(self, names: Sequence[str]) -> bool:
+        lanes = self._own()
+        return any(name in lanes and not self.shipping.well(lanes[name]) for name in names)
+
+    def _reached(self, name: str, end: Position) -> bool:
+        lane = self._own().get(name)
+        if lane is None:
+            return False
+        place = lane.position
+        if (place.seq, place.offset) >= (end.seq, end.offset):
+            return True
+        # A segment that holds nothing yet: all before it counts.
+        return self._log is not None and not end.offset and not self._more(lane)
 
     def stop(self, deadline: float) -> None:
         """Send what can be sent by the deadline, then end; the rest stays in the log."""
@@ -213,8 +257,7 @@ class Backend:
 
     def abandon(self) -> None:
         """Close inherited claims after a fork."""
-        for claim in self._claims.values():
-            claim.free()
+        self._unclaim()
 
     def balance(self, acked: int) -> ledger.BackendBalance:
         """What became of this process's own records."""
@@ -223,7 +266,7 @@ class Backend:
         own = {id(lane.cursor): lane.cursor for lane in self.lanes if lane.own}
         for cursor in own.values():
             row.shipped += cursor.shipped
-            row.dropped.update(cursor.dropped)
+            row.dropped.update(dict(cursor.dropped))  # which may grow meanwhile
         return row
 
     def once(self, deadline: float) -> None:
@@ -234,10 +277,9 @@ class Backend:
         try:
             register(self.home, self.name, self.clock.time_ns())
             if self.plan.start == "oldest":
-                self._owe_all(self.home)
-            while self.clock.monotonic() < deadline and self._work():
-                if self.state != "healthy":
-                    break
+                owe_all(self.home, self.name, self.plan.signals)
+            while self.clock.monotonic() < deadline and self._work() and not self.troubled:
+                pass
             self._release()
         except OSError as error:
             self.shipping.state = "retrying"
@@ -245,8 +287,7 @@ class Backend:
         finally:
             otel_context.detach(token)
             self.shipping.sender.close()
-            for claim in self._claims.values():
-                claim.free()
+            self._unclaim()
 
     @property
     def inflight(self) -> Counter[str]:
@@ -267,8 +308,10 @@ class Backend:
         tried_last = False
         while not self._prepare():
             if self.shipping.stopping is not None:
+                self._let_go()
                 return
-            self.fresh.wait(1.0)
+            self._note()
+            self._urgent.wait(1.0)  # news alone make no second try worth while
         while True:
             # Also the first batch gathers: a process that lives shorter leaves nothing half sent.
             self._wait()
@@ -278,6 +321,7 @@ class Backend:
                 worked = False
                 with safety.guarded("export"):
                     worked = self._work() and self._behind()
+                self._note()
                 self._round += 1
                 self._turned.ring()
                 if self.shipping.stopping is not None and not tried_last:
@@ -294,45 +338,58 @@ class Backend:
 
     def _behind(self) -> bool:
         """Whether more than news waits; news gather into a batch before they are shipped."""
-        if self.shipping.stopping is not None or self._orphans:
+        if self.shipping.stopping is not None or self.orphans:
             return True
         for lane in self.lanes:
             if lane.parts or not lane.own:
                 return True
-            taken = (
-                self._log.counts[lane.signal].acked
-                if self._log is not None
-                else self.queues[lane.signal].records
-            )
-            if taken - self.shipping.settled_own[lane.signal] >= self.records:
+            if self._taken(lane.signal) - self.shipping.settled_own[lane.signal] >= self.records:
                 return True
         return False
 
     def _ending(self) -> bool:
         if self.shipping.stopping is None:
             return False
-        over = self.clock.monotonic() >= self.shipping.stopping
-        own = [lane for lane in self.lanes if lane.own]
-        trouble = any(lane.state != "healthy" for lane in own)
-        busy = any(lane.parts or self._more(lane) for lane in own)
-        if over or trouble or not busy:
-            if self.shipping.sender is not None:
-                self.shipping.sender.close()
-            for claim in self._claims.values():
-                claim.free()
-            return True
-        return False
+        if self.clock.monotonic() < self.shipping.stopping and any(
+            self.shipping.well(lane) and (lane.parts or self._more(lane))
+            for lane in self.lanes
+            if lane.own
+        ):
+            return False
+        self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        if self.shipping.sender is not None:
+            self.shipping.sender.close()
+        self._unclaim()
 
     def _more(self, lane: Lane) -> bool:
-        return lane.source.read(lane.position, 1) is not None
+        """Whether a lane has something behind its cursor; what cannot be read may be more."""
+        try:
+            return lane.source.read(lane.position, 1) is not None
+        except OSError as error:
+            safety.tell("export", error)
+            return True
+
+    def _note(self, since_ns: int | None = None) -> None:
+        """Note that what is new now came since then, or since we looked last."""
+        now = self.clock.time_ns()
+        since = since_ns or self._looked_ns or now
+        for signal, marks in self._marks.items():
+            marks.add(self._taken(signal), since, self.shipping.settled_own[signal])
+        self._looked_ns = now
 
     def _wait(self) -> None:
         now = self.clock.monotonic()
         times = [self._adopted_at + _ADOPT] if self.home is not None else [now + 60.0]
         times += [lane.retry_at for lane in self.lanes if lane.retry_at > now]
+        self._note()
         if self.fresh.wait(max(0.0, min(times) - now)) and self.shipping.stopping is None:
+            self._note(self.clock.time_ns())  # it is the first of them that woke us
             self._urgent.wait(self.delay)
             self._urgent.silence()
+            self._note()
 
     def _prepare(self) -> bool:
         """Take our own claim and cursors; False while the disk refuses."""
@@ -352,30 +409,21 @@ class Backend:
             return True
         instance = log.instance[:8]
         try:
-            claim = Claim.take(log.home, self.name, instance)
-            if claim is None:
+            if not self._claim(log.home, instance):
                 return False
-            self._claims[instance] = claim
             register(log.home, self.name, self.clock.time_ns())
             cursor = Cursor.load(log.home, self.name, instance)
             cursor.sync = self.sync
             cursor.signals = self.plan.signals
             cursor.save(log.home)
             if self.plan.start == "oldest":
-                self._owe_all(log.home)
+                owe_all(log.home, self.name, self.plan.signals)
         except OSError as error:
             safety.tell("export", error)
             return False
-        self._cursors[instance] = cursor
         for signal in self.plan.signals:
             self.lanes.append(self._lane(signal, Own(log, signal), cursor, own=True))
         return True
-
-    def _owe_all(self, home: Path) -> None:
-        for instance in ledger.instances(home):
-            path = cursor_folder(home, self.name) / f"{instance}.json"
-            if not path.exists():
-                Cursor(self.name, instance, signals=self.plan.signals).save(home)
 
     def _lane(self, signal: str, source: Source, cursor: Cursor, *, own: bool) -> Lane:
         lane = Lane(signal, source, cursor, own)
@@ -388,10 +436,16 @@ class Backend:
         """Let differences begin where an earlier shipper of this log stopped."""
         end = lane.position
         place = Position()
+        most = _PRIMED
         while (place.seq, place.offset) < (end.seq, end.offset) and lane.delta is not None:
-            batch = lane.source.read(place, 1)
-            if batch is None or (batch.after.seq, batch.after.offset) > (end.seq, end.offset):
+            batch = lane.source.read(place, most)
+            if batch is None:
                 return
+            if (batch.after.seq, batch.after.offset) > (end.seq, end.offset):
+                if most == 1:
+                    return
+                most = max(1, most // 8)  # the end is near
+                continue
             lane.delta.prime(batch.chunks)
             place = batch.after
 
@@ -399,95 +453,81 @@ class Backend:
 
     def _adopt(self) -> None:
         """Look for orphans that are owed to this backend, and take a few that nobody ships."""
-        home = self.home
+        orphans = self.orphans
         now = self.clock.monotonic()
-        if home is None or self.shipping.stopping is not None:
+        if orphans is None or self.shipping.stopping is not None:
             return
         if now - self._adopted_at >= _ADOPT:
             self._adopted_at = now
-            register(home, self.name, self.clock.time_ns())
-            self._release()
-            self._look_around(home)
-            self._shed()
-        while self._orphans and len(self._claims) <= _ADOPTED:
-            instance = self._orphans.pop()
-            if not self._lives(home, instance):
-                self._take_over(home, instance)
+            try:
+                register(orphans.home, self.name, self.clock.time_ns())
+                self._release()
+                orphans.look(self._claims.keys() | {self._instance})
+                self._shed()
+            except OSError as error:  # our own records go on
+                safety.tell("export", error)
+        if len(self._claims) <= _ADOPTED:
+            for found in orphans.owing(self.shipping.refused):
+                self._take_over(found)
+                if len(self._claims) > _ADOPTED:
+                    return
 
-    def _look_around(self, home: Path) -> None:
-        """List the logs of the home once; which of them are orphans is seen when there is room."""
-        self._left = {}
-        for signal in SIGNALS:
-            for segment in segments.listed(home, signal):
-                self._left.setdefault((segment.name.instance, signal), []).append(segment)
-        there = {instance for instance, _ in self._left} | set(ledger.recorded(home))
-        self._done &= there
-        mine = self._log.instance[:8] if self._log is not None else ""
-        known = self._done | self._claims.keys() | {mine}
-        self._orphans = sorted(there - known, reverse=True)
+    @property
+    def _instance(self) -> str:
+        return self._log.instance[:8] if self._log is not None else ""
 
-    def _take_over(self, home: Path, instance: str) -> None:
-        """Take one orphan; one that owes this backend nothing is never looked at again."""
-        owed = self._owed(home, instance)
-        if not owed:
-            if owed is not None:
-                self._done.add(instance)
-            return
-        cursor = Cursor.load(home, self.name, instance)
-        sources = {
-            signal: Orphan(home, signal, instance, self._left.get((instance, signal), []))
-            for signal in self.plan.signals
-        }
-        if all(s.read(cursor.positions[k], 1) is None for k, s in sources.items()):
-            self._done.add(instance)
-            return
-        claim = Claim.take(home, self.name, instance)
-        if claim is None:
-            return
-        self._claims[instance] = claim
-        cursor = Cursor.load(home, self.name, instance)  # it may have moved before the claim
-        cursor.sync = self.sync
-        cursor.signals = self.plan.signals
-        for signal, source in sources.items():
-            self.lanes.append(self._lane(signal, source, cursor, own=False))
+    def _take_over(self, found: Owing) -> None:
+        """Take one orphan, unless somebody else has it."""
+        home, instance = found.home, found.instance
+        try:
+            if not self._claim(home, instance):
+                return
+            cursor = found.cursor(self.name)  # it may have moved before the claim
+            cursor.sync = self.sync
+            cursor.signals = self.plan.signals
+            lanes = [self._lane(k, one, cursor, own=False) for k, one in found.sources.items()]
+        except OSError as error:
+            safety.tell("export", error)
+            self._unclaim(instance)
+            found.put_off()
+        else:
+            self.lanes = [*self.lanes, *lanes]
+
+    def _claim(self, home: Path, instance: str) -> bool:
+        """Whether the right to ship a process is ours, from now on or already."""
+        with self.taking:
+            if instance in self._claims:
+                return True
+            claim = Claim.take(home, self.name, instance)
+            if claim is not None:
+                self._claims[instance] = claim
+            return claim is not None
+
+    def _unclaim(self, *instances: str) -> None:
+        for instance in instances or tuple(self._claims):
+            claim = self._claims.pop(instance, None)
+            if claim is not None:
+                claim.free()
 
     def _work(self) -> bool:
         """Take orphans, send one batch of each lane; True when there is more to do."""
         self._adopt()
         if self._pass():
             return True
-        if not self._orphans or self.state != "healthy":
+        if not self.orphans or self.troubled:
             return False
         self._release()
         return len(self._claims) <= _ADOPTED
 
     def _release(self) -> None:
-        """Give back the claims of orphans that are shipped."""
-        for instance in list(self._claims):
+        """Give back the claims of orphans that are shipped, as far as the backend takes them."""
+        refused = self.shipping.refused
+        for instance in tuple(self._claims):
             lanes = [x for x in self.lanes if not x.own and x.cursor.instance == instance]
-            if lanes and not any(lane.parts or self._more(lane) for lane in lanes):
+            served = [lane for lane in lanes if lane.signal not in refused]
+            if lanes and not any(lane.parts or self._more(lane) for lane in served):
                 self.lanes = [lane for lane in self.lanes if lane not in lanes]
-                self._claims.pop(instance).free()
-
-    def _owed(self, home: Path, instance: str) -> bool | None:
-        """Whether a process's log is owed to this backend; None when it has not said so yet."""
-        if (cursor_folder(home, self.name) / f"{instance}.json").exists():
-            return True
-        path = ledger.ledger_folder(home) / f"{instance}.json"
-        record = ledger.read_record(path)
-        if record is None:
-            return None if path.exists() else False
-        return self.name in record.backends
-
-    def _lives(self, home: Path, instance: str) -> bool:
-        path = ledger.ledger_folder(home) / f"{instance}.json"
-        if path.exists():
-            return segments.is_locked(path, clock=self.clock)
-        return any(
-            segments.is_locked(segment.path, clock=self.clock)
-            for signal in SIGNALS
-            for segment in self._left.get((instance, signal), [])[-1:]
-        )
+                self._unclaim(instance)
 
     def _shed(self) -> None:
         """Give up the oldest segments of a backlog that is larger than its cap, and count them."""
@@ -497,45 +537,49 @@ class Backend:
             (segment.name.began_ns, segment.name.seq, unread, segment, lane)
             for lane in self.lanes
             for segment, unread in lane.source.behind(lane.position)
+            if unread > 0
         ]
         total = sum(row[2] for row in behind)
         behind.sort(key=lambda row: row[:3])
+        shed = False
         for _, seq, unread, segment, lane in behind:
             if total <= self.cap:
-                return
+                break
             if lane.own and segments.is_locked(segment.path, clock=self.clock):
                 continue  # more is being written to it, which nobody would count
+            if lane.after is not None and lane.after.seq > seq:
+                continue  # nothing whole is left in it: the batch in hand comes from a later one
             place = lane.position
-            offset = place.offset if place.seq == seq else 0
+            offset = place.offset if place.seq == seq and not lane.repeated else 0
             count = segments.count_records(segment.path, lane.signal, offset)
-            # A part of the batch in hand may be settled already.
-            count -= lane.shipped + lane.dropped.total()
-            lane.cursor.shipped += lane.shipped
-            lane.cursor.dropped.update(lane.dropped)
-            lane.parts, lane.after, lane.attempts, lane.bisect = [], None, 0, False
-            lane.shipped, lane.dropped = 0, Counter()
-            lane.cursor.dropped["backlog_cap"] += count
-            lane.cursor.positions[lane.signal] = Position(seq + 1, 0, 0)
-            lane.cursor.save(self.home)
-            self.shipping.say(
-                "full", "backlog_cap", f"{count} records of {segment.name} were given up"
+            self.shipping.give_up(
+                lane, count=count, after=Position(seq + 1, 0, 0), reason="backlog_cap"
             )
             total -= unread
+            shed = True
+        self.shipping.full = shed or (self.shipping.full and total > self.cap)
 
     # -- shipping ---------------------------------------------------------------------------------
 
     def _pass(self) -> bool:
         """One batch of each lane; True when anything moved."""
-        now = self.clock.monotonic()
         moved = False
-        for lane in list(self.lanes):
-            if (self.shipping.stopping is not None and not lane.own) or lane.retry_at > now:
-                continue
-            if self.shipping.quiet_until > now:
-                break
-            moved |= self.shipping.step(lane)
+        for lane in tuple(self.lanes):
+            if lane.own or self.shipping.stopping is None:
+                moved |= self.shipping.ready(lane) and self._step(lane)
         self.shipping.judge(self.lanes)
         return moved
+
+    def _step(self, lane: Lane) -> bool:
+        """Send the next of one lane; what goes wrong with it is no other's trouble."""
+        try:
+            return self.shipping.step(lane)
+        except Exception as error:
+            safety.tell("export", error)
+            self.shipping.later(lane, Outcome("retry", error=type(error).__qualname__), _ADOPT)
+            if safety.reraise() and not isinstance(error, OSError):
+                raise
+            return False
 
 
 @dataclass(slots=True)

@@ -1,13 +1,15 @@
 """How far a backend has read the log of one process, and who may read it further.
 
 A cursor moves only after the backend's success, and never backwards. One that is missing or damaged
-starts at the oldest segment: that repeats records, and repeats are counted, but it skips none. The
-claim is a lock that dies with its holder.
+starts at the oldest segment: that repeats records, and repeats are counted, but it skips none. What
+is repeated is no longer settled, so the ledger still adds up. The claim is a lock that dies with
+its holder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections import Counter
@@ -22,7 +24,9 @@ import orjson
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS
 
-__all__ = ["Claim", "Cursor", "Position", "all_cursors", "cursor_folder", "registered"]
+__all__ = ["Claim", "Cursor", "Position", "all_cursors", "cursor_folder", "register", "registered"]
+
+_VERSION = 1
 
 
 def cursor_folder(home: Path, backend: str) -> Path:
@@ -83,7 +87,7 @@ class Cursor:
         cursor = cls(backend, instance)
         path = cursor.path(home)
         try:
-            data = orjson.loads(path.read_bytes())
+            data = _understood(orjson.loads(path.read_bytes()))
             for name in SIGNALS:
                 row = data["positions"][name]
                 cursor.positions[name] = Position.checked(row)
@@ -95,10 +99,23 @@ class Cursor:
         except FileNotFoundError:
             return cursor
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            fresh = cls(backend, instance)
-            fresh.repeats = 1
-            return fresh
+            return cursor.anew()
         return cursor
+
+    def anew(self) -> Cursor:
+        """The cursor at the very beginning, because where it stood cannot be."""
+        return Cursor(self.backend, self.instance, repeats=1)
+
+    def take_back(self, count: int) -> None:
+        """Hold records for unsettled that will be sent again."""
+        self.repeats += count
+        unshipped = min(self.shipped, count)
+        self.shipped -= unshipped
+        count -= unshipped
+        for reason in tuple(self.dropped):
+            undropped = min(self.dropped[reason], count)
+            self.dropped[reason] -= undropped
+            count -= undropped
 
     def save(self, home: Path) -> None:
         """Replace the file in one step."""
@@ -106,7 +123,7 @@ class Cursor:
         segments.make_folder(path.parent)
         data = orjson.dumps(
             {
-                "v": 1,
+                "v": _VERSION,
                 "backend": self.backend,
                 "instance": self.instance,
                 "positions": {
@@ -124,12 +141,28 @@ class Cursor:
         flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(temporary, flags, 0o600)
         try:
-            os.write(fd, data)
+            _write(fd, data)
             if self.sync:
                 os.fsync(fd)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         finally:
             os.close(fd)
         temporary.replace(path)
+
+
+def _understood(data: Any) -> dict[str, Any]:
+    """What a cursor's file says; one of another version may count differently."""
+    if not isinstance(data, dict) or data["v"] != _VERSION:
+        raise ValueError("no cursor of this version")
+    return data
+
+
+def _write(fd: int, data: bytes) -> None:
+    """Write all or raise: half a cursor in the place of an old one would be worse than that."""
+    if os.write(fd, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Claim:

@@ -20,12 +20,13 @@ class Inside:
     """Mark the present thread while it does work of the pipeline: `with Inside():`."""
 
     __slots__ = ("_before",)
+    _inside = True
 
     def __enter__(self) -> None:
         """Begin."""
         me = get_ident()
         self._before = me in threads
-        threads.add(me)
+        _mark(me, inside=self._inside)
 
     def __exit__(
         self,
@@ -33,28 +34,19 @@ class Inside:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """End, unless it was inside already."""
-        if not self._before:
-            threads.discard(get_ident())
+        """Be again what it was before."""
+        _mark(get_ident(), inside=self._before)
 
 
-class Outside:
+class Outside(Inside):
     """Mark the present thread as one that may record, at a point where it holds no lock of ours."""
 
-    __slots__ = ("_before",)
+    __slots__ = ()
+    _inside = False
 
-    def __enter__(self) -> None:
-        """Begin."""
-        me = get_ident()
-        self._before = me in threads
-        threads.discard(me)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """End."""
-        if self._before:
-            threads.add(get_ident())
+def _mark(thread: int, *, inside: bool) -> None:
+    if inside:
+        threads.add(thread)
+    else:
+        threads.discard(thread)

@@ -8,6 +8,7 @@ kept, its shipments from its cursors.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import Counter
@@ -23,15 +24,21 @@ from otel_empathy.pipeline.chunk import SIGNALS
 
 __all__ = [
     "REASONS",
+    "BackendBalance",
     "Balance",
     "Evicted",
     "Record",
+    "Retired",
+    "evicted_file",
     "ledger_folder",
+    "ledger_lock",
+    "note_evicted",
     "read_evicted",
     "read_record",
     "read_retired",
     "recompute",
     "recorded",
+    "replace",
 ]
 
 # The closed list of reasons; every drop anywhere carries one of them.
@@ -39,7 +46,7 @@ REASONS = (
     "disk_full", "io_error", "queue_full", "too_large", "encode_error", "backlog_cap", "age",
     "rejected", "poison", "shutdown", "sampled", "fork",
 )  # fmt: skip
-_SIZE = 4096  # the file of a process is rewritten in place, so it always has the same length
+_SIZE = 4096  # the file of a process is rewritten in place, so it keeps its length; a step of it
 
 
 def ledger_folder(home: Path) -> Path:
@@ -61,25 +68,46 @@ class Record:
     durability: str = "sync"
     closed: bool = False
     fd: int = -1
+    _path: Path = Path()
+    _size: int = 0
 
     def open(self, home: Path) -> bool:
-        """Create the file and lock it; False when another process has the same name."""
-        where = ledger_folder(home)
-        segments.make_folder(where)
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        """Create the file and lock it; False when another process has the same name.
+
+        Raises:
+            OSError: It cannot be made; nothing of it is left.
+        """
+        self._path = ledger_folder(home) / f"{self.instance[:8]}.json"
         try:
-            self.fd = os.open(where / f"{self.instance[:8]}.json", flags, 0o600)
+            self.fd = self._create()
         except FileExistsError:
             return False
-        os.fchmod(self.fd, 0o600)
-        segments.lock(self.fd)
-        self.save()
         return True
 
+    def _create(self) -> int:
+        segments.make_folder(self._path.parent)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(self._path, flags, 0o600)
+        try:
+            segments.make_ours(fd)
+            self._write(fd)
+        except OSError:
+            # A full disk: who tries again each second must not leave a file each time.
+            os.close(fd)
+            self._path.unlink(missing_ok=True)
+            raise
+        return fd
+
     def save(self) -> None:
-        """Write the present counts in place."""
+        """Write the present counts in place; a file that somebody removed is made again."""
         if self.fd < 0:
             return
+        if not os.fstat(self.fd).st_nlink:
+            fd, self.fd = self.fd, self._create()
+            os.close(fd)
+        self._write(self.fd)
+
+    def _write(self, fd: int) -> None:
         text = orjson.dumps(
             {
                 "v": 1,
@@ -94,7 +122,10 @@ class Record:
                 "closed": self.closed,
             }
         )
-        os.pwrite(self.fd, text.ljust(_SIZE - 1)[: _SIZE - 1] + b"\n", 0)
+        self._size = max(self._size, -(-(len(text) + 1) // _SIZE) * _SIZE)
+        data = text.ljust(self._size - 1) + b"\n"
+        if os.pwrite(fd, data, 0) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def close(self) -> None:
         """Save for the last time and let go of the lock."""
@@ -135,6 +166,22 @@ class Evicted:
     records: int
     reason: str
 
+    @property
+    def instance(self) -> str:
+        """The short name of the process that wrote it; empty when the name is none of ours."""
+        name = segments.Name.parse(self.name)
+        return name.instance if name is not None else ""
+
+    def line(self) -> bytes:
+        """The note of it."""
+        row = {
+            "signal": self.signal,
+            "name": self.name,
+            "records": self.records,
+            "reason": self.reason,
+        }
+        return orjson.dumps(row) + b"\n"
+
 
 def evicted_file(home: Path) -> Path:
     """Where retention notes what it removed."""
@@ -142,20 +189,21 @@ def evicted_file(home: Path) -> Path:
 
 
 def note_evicted(home: Path, evicted: Evicted) -> None:
-    """Write down a removal before it happens, so that no record vanishes uncounted."""
-    segments.make_folder(ledger_folder(home))
-    line = orjson.dumps(
-        {
-            "signal": evicted.signal,
-            "name": evicted.name,
-            "records": evicted.records,
-            "reason": evicted.reason,
-        }
-    )
-    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    """Write down a removal before it happens, so that no record vanishes uncounted.
+
+    Raises:
+        OSError: It cannot be written down; half a note is taken back.
+    """
+    flags = os.O_CREAT | os.O_APPEND | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(evicted_file(home), flags, 0o600)
     try:
-        os.write(fd, line + b"\n")
+        size = os.fstat(fd).st_size
+        # Who was killed half-way left a torn line, which must not swallow ours.
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        line = b"\n" * torn + evicted.line()
+        if os.write(fd, line) != len(line):
+            os.ftruncate(fd, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(evicted_file(home)))
     finally:
         os.close(fd)
 
@@ -177,13 +225,69 @@ def read_evicted(home: Path) -> dict[tuple[str, str], Evicted]:
     return found
 
 
-def read_retired(home: Path) -> dict[str, Any]:
-    """Totals of processes of which nothing is left on disk."""
+@dataclass(slots=True)
+class Retired:
+    """Totals of processes of which nothing is left on disk.
+
+    Args:
+        acked: Records that they wrote, by signal.
+        dropped: Records that they dropped, by reason.
+        backends: What each backend took of them, and what it was not given.
+        folded: Short names of processes that are in these totals while files of theirs may still
+            be there, because whoever folded them was stopped half-way.
+    """
+
+    acked: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    backends: dict[str, BackendBalance] = field(default_factory=dict)
+    folded: set[str] = field(default_factory=set)
+
+    def save(self, home: Path) -> None:
+        """Replace the file in one step."""
+        data = {
+            "acked": self.acked,
+            "dropped": self.dropped,
+            "backends": {
+                name: {"acked": row.acked, "shipped": row.shipped, "dropped": row.dropped}
+                for name, row in self.backends.items()
+            },
+            "folded": sorted(self.folded),
+        }
+        replace(ledger_folder(home) / "retired.json", orjson.dumps(data))
+
+
+def read_retired(home: Path) -> Retired:
+    """The totals as they were saved; a damaged file holds none."""
     try:
         data = orjson.loads((ledger_folder(home) / "retired.json").read_bytes())
-        return data if isinstance(data, dict) else {}
-    except (OSError, ValueError):
-        return {}
+        return Retired(
+            acked=_counter(data["acked"]),
+            dropped=_counter(data["dropped"]),
+            backends={
+                str(name): BackendBalance(
+                    int(row["acked"]), int(row["shipped"]), _counter(row["dropped"])
+                )
+                for name, row in data["backends"].items()
+            },
+            folded={str(name) for name in data.get("folded", ())},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Retired()
+
+
+def _counter(row: Mapping[str, Any]) -> Counter[str]:
+    return Counter({str(name): int(count) for name, count in row.items()})
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put a whole file in the place of another, on the disk itself before the other is gone."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 @dataclass(slots=True)
@@ -250,6 +354,7 @@ class ledger_lock:  # noqa: N801 - reads as a statement: `with ledger_lock(home)
         return segments.lock(self._fd)
 
     def __exit__(self, *_: object) -> None:
+        segments.unlock(self._fd)
         os.close(self._fd)
 
 
@@ -269,11 +374,6 @@ class Count:
         self.waiting = 0
         self.dropped: Counter[str] = Counter()
         self.lock = threading.Lock()
-
-    def drop(self, reason: str, count: int) -> None:
-        """Count records that were given up."""
-        with self.lock:
-            self.dropped[reason] += count
 
     @property
     def offered(self) -> int:
@@ -304,32 +404,43 @@ def recompute(home: Path, cursors: Mapping[tuple[str, str], Any]) -> Balance:
         cursors: What each backend took, by (backend, instance).
     """
     balance = Balance()
-    acked = _acked(home)
+    retired = read_retired(home)
+    acked = _acked(home, retired.folded)
     for counts in acked.values():
         balance.acked.update(counts)
-    _add_records(home, balance, acked, cursors)
+    _add_records(home, balance, acked, cursors, retired.folded)
     for (backend, instance), cursor in cursors.items():
+        if instance in retired.folded:
+            continue
         row = balance.backends.setdefault(backend, BackendBalance())
         row.acked += sum(acked.get(instance, Counter())[signal] for signal in cursor.signals)
         row.shipped += cursor.shipped
         row.dropped.update(cursor.dropped)
         row.state = cursor.state
-    _add_retired(home, balance)
+    balance.acked.update(retired.acked)
+    balance.dropped.update(retired.dropped)
+    for backend, gone in retired.backends.items():
+        row = balance.backends.setdefault(backend, BackendBalance())
+        row.acked += gone.acked
+        row.shipped += gone.shipped
+        row.dropped.update(gone.dropped)
     return balance
 
 
-def _acked(home: Path) -> dict[str, Counter[str]]:
+def _acked(home: Path, folded: set[str]) -> dict[str, Counter[str]]:
     """Records that each process wrote, by signal: those on disk and those that were removed."""
     found: dict[str, Counter[str]] = {}
+    there: set[tuple[str, str]] = set()
     for signal in SIGNALS:
         for segment in segments.listed(home, signal):
             count = segments.count_records(segment.path, signal)
             found.setdefault(segment.name.instance, Counter())[signal] += count
-    for one in read_evicted(home).values():
-        name = segments.Name.parse(one.name)
-        if name is None or (segments.folder(home, one.signal) / one.name).exists():
-            continue  # a run that was killed between the note and the removal
-        found.setdefault(name.instance, Counter())[one.signal] += one.records
+            if count:  # else it may just have been removed
+                there.add((signal, str(segment.name)))
+    for key, one in read_evicted(home).items():
+        # A segment that was noted and still stands is one whose removal was broken off.
+        if key not in there and one.instance and one.instance not in folded:
+            found.setdefault(one.instance, Counter())[one.signal] += one.records
     return found
 
 
@@ -338,11 +449,12 @@ def _add_records(
     balance: Balance,
     acked: Mapping[str, Counter[str]],
     cursors: Mapping[tuple[str, str], Any],
+    folded: set[str],
 ) -> None:
     """Add what each process dropped, and what it owes to backends that never asked."""
     for path in ledger_folder(home).glob("????????.json"):
         record = read_record(path)
-        if record is None:
+        if record is None or path.stem in folded:
             continue
         balance.dropped.update(record.dropped)
         if segments.is_locked(path):
@@ -352,15 +464,3 @@ def _add_records(
             if (backend, path.stem) not in cursors:
                 row = balance.backends.setdefault(backend, BackendBalance())
                 row.acked += acked.get(path.stem, Counter()).total()
-
-
-def _add_retired(home: Path, balance: Balance) -> None:
-    """Add the totals of processes of which nothing is left."""
-    retired = read_retired(home)
-    balance.acked.update(retired.get("acked", {}))
-    balance.dropped.update(retired.get("dropped", {}))
-    for name, data in retired.get("backends", {}).items():
-        row = balance.backends.setdefault(name, BackendBalance())
-        row.acked += data["acked"]
-        row.shipped += data["shipped"]
-        row.dropped.update(data["dropped"])

@@ -246,7 +246,8 @@ class Log:
         self._retry_at = now + _RETRY
         if now - self._complained.get(self.trouble, -60.0) >= 60.0:  # noqa: PLR2004 - once a minute
             self._complained[self.trouble] = now
-            _LOGGER.warning("log cannot be written, records wait in memory: %s: %s", what, error)
+            _LOGGER.warning("log cannot be written, records wait in memory: %s: %s; "
+                            "`otel-empathy doctor` knows what to do", what, error)  # fmt: skip
         self._awake()
 
     def recovered(self) -> None:

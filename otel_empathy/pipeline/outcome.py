@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
+
+from otel_empathy.core.errors import WrongValue
 
 __all__ = [
     "GRPC",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 Kind = Literal["ok", "retry", "split", "pause", "refuse"]
+_KINDS: Final = get_args(Kind)
 
 RETRY_AFTER_MAX: Final = 300.0
 _MESSAGE_MAX: Final = 200
@@ -62,6 +65,10 @@ class Outcome:
     error: str | None = None
     message: str | None = None
     signal_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise WrongValue(f"kind={self.kind!r}: must be one of {', '.join(_KINDS)}")
 
 
 # A status without a row of its own takes the row of its hundred.

@@ -9,25 +9,41 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from threading import get_ident
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
-from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+from opentelemetry.sdk.metrics.export import MetricReader, MetricsData, ScopeMetrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext
 
+from otel_empathy.core.clock import SYSTEM
 from otel_empathy.emit import context as emit_context
 from otel_empathy.emit import safety, spans
 from otel_empathy.pipeline import encode_json, inside
 from otel_empathy.pipeline.bell import Bell
+from otel_empathy.pipeline.tally import Tally
 
-__all__ = ["LogProcessor", "LogReader", "Sink", "TraceProcessor"]
+__all__ = [
+    "DROPPED",
+    "RECORDED",
+    "SAMPLED",
+    "LogProcessor",
+    "LogReader",
+    "Sink",
+    "SpanCounts",
+    "TraceProcessor",
+]
 
 _GUARD = safety.guarded("export")
+DROPPED: Final = "DROP"
+RECORDED: Final = "RECORD_ONLY"
+SAMPLED: Final = "RECORD_AND_SAMPLE"
 _LEAVE = 1.5  # seconds that an application's provider waits for us when it shuts down
 _LINE = 256 * 1024  # half a line of the log, so that resource and scope fit beside it
 
@@ -64,6 +80,8 @@ class Sink:
         self.pid = os.getpid()
         self.reborn: Callable[[], None] | None = None
         self.failures: Counter[str] = Counter()
+        self.spans = SpanCounts()
+        self.logs_created: Tally[None] = Tally()
         self.noted: Callable[[], None] | None = None  # called when something was counted here
         self._late: deque[tuple[str, bytes, bytes, bytes, int]] = deque()
         self._resources: dict[int, tuple[Resource, bytes]] = {}
@@ -74,6 +92,8 @@ class Sink:
         self.identity = dict(identity)
         self.pid = os.getpid()
         self.failures = Counter()
+        self.spans = SpanCounts()
+        self.logs_created = Tally()
         self._late = deque()
         self._resources = {}
 
@@ -152,6 +172,40 @@ class Sink:
             out.append(*late)
 
 
+class SpanCounts:
+    """How many spans were started and ended, by what the sampler said."""
+
+    __slots__ = ("ended", "started")
+
+    def __init__(self) -> None:
+        self.started: Tally[tuple[str, str]] = Tally()
+        """By the origin of the parent (`none`, `local`, `remote`) and the sampler's decision."""
+        self.ended: Tally[str] = Tally()
+        """By the sampler's decision."""
+
+    def start(self, parent: SpanContext | None, decision: str) -> None:
+        """Count a span that starts."""
+        origin = "none" if parent is None else "remote" if parent.is_remote else "local"
+        self.started.up((origin, decision))
+
+    @property
+    def live(self) -> dict[str, int]:
+        """Recorded spans that have not ended, by the sampler's decision."""
+        ended = {decision: self.ended[decision] for decision in (RECORDED, SAMPLED)}
+        begun = dict.fromkeys(ended, 0)
+        for key in self.started:
+            if key[1] in begun:
+                begun[key[1]] += self.started[key]
+        # A span may have begun before us, or in the parent of this process.
+        return {one: max(0, begun[one] - ended[one]) for one in ended if begun[one]}
+
+    @property
+    def unsampled(self) -> int:
+        """Spans that the sampler keeps from the log."""
+        dropped = (self.started[key] for key in self.started if key[1] == DROPPED)
+        return sum(dropped) + self.ended[RECORDED]
+
+
 class TraceProcessor(SpanProcessor):
     """Stamps spans with what the context says, and logs them when they end."""
 
@@ -161,6 +215,7 @@ class TraceProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Give every span of a run its run, session and user, whichever library opened it."""
+        self._sink.spans.start(span.parent, _decision(span))
         with safety.guarded("callback"):
             known = emit_context.inherited(parent_context)
             if known:
@@ -169,7 +224,9 @@ class TraceProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Log a sampled span."""
-        if span.context is not None and span.context.trace_flags.sampled:
+        decision = _decision(span)
+        self._sink.spans.ended.up(decision)
+        if decision is SAMPLED:
             self._sink.take("traces", span, encode_json.span)
 
     def shutdown(self) -> None:
@@ -181,6 +238,10 @@ class TraceProcessor(SpanProcessor):
         return self._flush(timeout_millis / 1000)
 
 
+def _decision(span: ReadableSpan) -> str:
+    return SAMPLED if span.context is not None and span.context.trace_flags.sampled else RECORDED
+
+
 class LogProcessor(LogRecordProcessor):
     """Logs log records, which is what events are."""
 
@@ -190,6 +251,7 @@ class LogProcessor(LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Log a record."""
+        self._sink.logs_created.up(None)
         self._sink.take("logs", log_record, encode_json.log_record)
 
     def shutdown(self) -> None:
@@ -220,6 +282,10 @@ class LogReader(MetricReader):
         self._wanted: deque[Bell] = deque()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self.more: Callable[[], Iterable[ScopeMetrics]] | None = None
+        """Metrics that no instrument of the SDK carries."""
+        self.collected: Callable[[float], None] | None = None
+        """Learns how long each collection took."""
 
     def begin(self) -> None:
         """Start collecting; called when the process first uses telemetry."""
@@ -258,7 +324,10 @@ class LogReader(MetricReader):
         if self._collect is not None:
             with safety.guarded("sample"):
                 spans.reap()  # streams that were dropped are told while they are news
+                begin = SYSTEM.monotonic()
                 self.collect(timeout_millis=timeout * 1000)
+                if self.collected is not None:
+                    self.collected(SYSTEM.monotonic() - begin)
 
     def _run(self) -> None:
         while not self._over.is_set():
@@ -278,6 +347,8 @@ class LogReader(MetricReader):
         sink = self._sink
         if sink.out is None:
             return
+        if self.more is not None:
+            metrics_data = _joined(metrics_data, self.more())
         for resource, scope, schema, rows in encode_json.metrics(metrics_data, sink.limits):
             where = sink.resource(resource)
             what = (
@@ -304,6 +375,13 @@ class LogReader(MetricReader):
     ) -> None:
         """Stop collecting."""
         self.end()
+
+
+def _joined(data: MetricsData, more: Iterable[ScopeMetrics]) -> MetricsData:
+    """Collected metrics with more of them under the first resource, which is this process."""
+    first, *others = data.resource_metrics
+    scopes = [*first.scope_metrics, *more]
+    return MetricsData([replace(first, scope_metrics=scopes), *others])
 
 
 def _gathered(rows: list[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:

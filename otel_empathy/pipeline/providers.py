@@ -18,14 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import _logs, metrics, trace
+from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
 from otel_empathy._version import __version__
 from otel_empathy.core import semconv
-from otel_empathy.pipeline.processor import LogProcessor, LogReader, Sink, TraceProcessor
+from otel_empathy.pipeline.processor import (
+    DROPPED,
+    LogProcessor,
+    LogReader,
+    Sink,
+    TraceProcessor,
+)
 
 __all__ = ["Providers", "base_resource"]
 
@@ -65,6 +73,33 @@ def _machine_id() -> str | None:
         if text:
             return text
     return None
+
+
+class _Counting(Sampler):
+    """The sampler that was asked for; what it drops is counted, since no processor sees it."""
+
+    def __init__(self, asked: Sampler) -> None:
+        self.asked = asked
+        self.sink: Sink | None = None
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        *others: Any,
+        **named: Any,
+    ) -> SamplingResult:
+        """Decide as the sampler does."""
+        result = self.asked.should_sample(parent_context, trace_id, name, *others, **named)
+        if result.decision is Decision.DROP and self.sink is not None:
+            parent = trace.get_current_span(parent_context).get_span_context()
+            self.sink.spans.start(parent if parent.is_valid else None, DROPPED)
+        return result
+
+    def get_description(self) -> str:
+        """Describe the sampler that was asked for."""
+        return self.asked.get_description()
 
 
 class _Meters(MeterProvider):
@@ -117,10 +152,14 @@ class Providers:
         if not isinstance(found, trace.ProxyTracerProvider):
             if hasattr(found, "add_span_processor"):
                 found.add_span_processor(self.processor)
+                if isinstance(sampler := getattr(found, "sampler", None), _Counting):
+                    sampler.sink = self.sink
                 return found, found is _ours.get("traces")
             _cannot_join("tracer", found)
         made = TracerProvider(resource=self.resource, shutdown_on_exit=False)
         made.add_span_processor(self.processor)
+        made.sampler = _Counting(made.sampler)
+        made.sampler.sink = self.sink
         if isinstance(found, trace.ProxyTracerProvider):
             trace.set_tracer_provider(made)
             _ours["traces"] = made
@@ -176,6 +215,7 @@ class Providers:
                 meter._instrument_registration_lock = threading.Lock()  # noqa: SLF001 - likewise
         old = self.reader
         self.reader = LogReader(self.sink, self._interval, self._flush)
+        self.reader.more, self.reader.collected = old.more, old.collected
         old.end()
         if hasattr(self.meters, "add_metric_reader"):
             _forget(self.meters, old)
@@ -186,6 +226,8 @@ class Providers:
     def leave(self) -> None:
         """Take our parts out of the providers, which stay."""
         self.reader.end()
+        if isinstance(sampler := getattr(self.tracers, "sampler", None), _Counting):
+            sampler.sink = None
         if isinstance(self.meters, _Meters):
             self.meters.on_use = None
         # While a callback of the application hangs, the SDK holds the lock that removing takes.

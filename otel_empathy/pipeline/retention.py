@@ -7,14 +7,12 @@ of a process is left, its counts move into the totals of the home.
 
 from __future__ import annotations
 
+import errno
 import logging
-import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.pipeline import ledger, segments
@@ -26,6 +24,9 @@ __all__ = ["Removed", "retain"]
 _LOGGER = logging.getLogger("otel_empathy")
 _DAY_NS = 86_400_000_000_000
 _FORGOTTEN_NS = 7 * _DAY_NS  # a backend not seen for so long holds nothing back
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_TOGETHER = 64  # processes that are folded at one time: each holds a claim for each backend
+_told: set[tuple[Path, str]] = set()  # the forgotten backends that were told of, by home
 
 
 @dataclass(slots=True)
@@ -33,12 +34,12 @@ class Removed:
     """What one run did."""
 
     segments: int = 0
-    unshipped: Counter[str] | None = None
+    unshipped: Counter[str] = field(default_factory=Counter)
 
 
 def retain(home: Path, *, days: float, max_bytes: int, clock: Clock = SYSTEM) -> Removed:
     """Remove what is too old or too much; does nothing while another run is at it."""
-    removed = Removed(0, Counter())
+    removed = Removed()
     with ledger.ledger_lock(home, "retention.lock") as alone:
         if alone:
             _Run(home, clock, removed).apply(days, max_bytes)
@@ -51,46 +52,53 @@ class _Run:
         self.now = clock.time_ns()
         self.clock = clock
         self.removed = removed
-        self.holding = {
-            name
-            for name, data in registered(home)
-            if self.now - int(data.get("seen_ns", 0)) < _FORGOTTEN_NS
-        }
-        self.cursors = all_cursors(home)
+        self.deprived: dict[str, set[str]] = {}  # by reason, the backends that had not read it all
+        self.refused: list[OSError] = []
+        self.backends = {name for name, _ in registered(home)}
+        self.forgotten = {name for name, data in registered(home) if self._forgotten(data)}
+        self.cursors: dict[str, list[Cursor]] = {}
+        known = all_cursors(home)
         for path in ledger.ledger_folder(home).glob("????????.json"):
             record = ledger.read_record(path)
             for backend in record.backends if record is not None else ():
                 # A process that died before its first request still owes what it wrote.
-                self.cursors.setdefault((backend, path.stem), Cursor(backend, path.stem))
+                known.setdefault((backend, path.stem), Cursor(backend, path.stem))
+        for cursor in known.values():
+            self.cursors.setdefault(cursor.instance, []).append(cursor)
+
+    def _forgotten(self, data: dict[str, object]) -> bool:
+        try:
+            return self.now - int(str(data["seen_ns"])) >= _FORGOTTEN_NS
+        except (KeyError, ValueError):
+            return False  # nobody knows, so it is served
 
     def apply(self, days: float, max_bytes: int) -> None:
         found = [s for signal in SIGNALS for s in segments.listed(self.home, signal)]
         found.sort(key=lambda s: (s.name.utc, s.name.seq))
         oldest = self.now - int(days * _DAY_NS)
-        kept: list[segments.Segment] = []
-        for segment in found:
-            if segment.name.began_ns < oldest and self._remove(segment, "age"):
-                continue
-            kept.append(segment)
+        kept = [s for s in found if s.name.began_ns >= oldest or not self._remove(s, "age")]
         total = sum(segment.size for segment in kept)
         for forced in (False, True):
-            for segment in list(kept):
-                if total <= max_bytes:
-                    break
-                if not forced and self._unshipped(segment):
-                    continue
-                if self._remove(segment, "backlog_cap"):
-                    kept.remove(segment)
+            still = []
+            for segment in kept:
+                over = total > max_bytes and (forced or not self._waiting(segment))
+                if over and self._remove(segment, "backlog_cap"):
                     total -= segment.size
+                else:
+                    still.append(segment)
+            kept = still
+        self._say()
         self._fold({segment.name.instance for segment in kept})
 
-    def _unshipped(self, segment: segments.Segment) -> list[str]:
+    def _waiting(self, segment: segments.Segment) -> list[str]:
         """Backends that still want records of a segment."""
-        waiting = []
-        for (backend, instance), cursor in self.cursors.items():
-            if backend not in self.holding or instance != segment.name.instance:
-                continue
-            if segment.signal not in cursor.signals:
+        return [name for name in self._unshipped(segment) if name not in self.forgotten]
+
+    def _unshipped(self, segment: segments.Segment) -> list[str]:
+        """Backends that have not read a segment to its end."""
+        found = []
+        for cursor in self.cursors.get(segment.name.instance, ()):
+            if segment.signal not in cursor.signals or cursor.backend not in self.backends:
                 continue
             place = cursor.positions[segment.signal]
             if place.seq < segment.name.seq or (
@@ -98,133 +106,145 @@ class _Run:
                 and place.offset < segment.size
                 and place.offset < segments.whole(segment.path)
             ):
-                waiting.append(backend)
-        return waiting
+                found.append(cursor.backend)
+        return found
 
     def _remove(self, segment: segments.Segment, reason: str) -> bool:
         if segments.is_locked(segment.path, clock=self.clock):
             return False
-        waiting = self._unshipped(segment)
-        count = segments.count_records(segment.path, segment.signal)
-        ledger.note_evicted(
-            self.home, ledger.Evicted(segment.signal, str(segment.name), count, reason)
-        )
+        unshipped = self._unshipped(segment)
         try:
-            segment.path.unlink()
+            count = segments.count_records(segment.path, segment.signal)
+            note = ledger.Evicted(segment.signal, str(segment.name), count, reason)
+            try:
+                ledger.note_evicted(self.home, note)
+                segment.path.unlink()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                segment.path.unlink()  # which makes the room for its own note
+                ledger.note_evicted(self.home, note)
         except FileNotFoundError:
             return True
         except OSError as error:
-            _LOGGER.warning("segment %s cannot be removed: %s", segment.name, error)
+            self.refused.append(error)
             return False
         self.removed.segments += 1
-        if waiting:
-            assert self.removed.unshipped is not None
+        if unshipped:
+            self.deprived.setdefault(reason, set()).update(unshipped)
+        if not self.forgotten.issuperset(unshipped):
             self.removed.unshipped[reason] += 1
-            _LOGGER.warning(
-                "segment %s was removed (%s) before %s had read it",
-                segment.name, reason, ", ".join(waiting),
-            )  # fmt: skip
         return True
+
+    def _say(self) -> None:
+        """Tell once of what was taken from whom."""
+        for reason, count in self.removed.unshipped.items():
+            _LOGGER.warning(
+                "%d segment(s) were removed (%s) before %s had read them",
+                count, reason, ", ".join(sorted(self.deprived[reason] - self.forgotten)),
+            )  # fmt: skip
+        if self.refused:
+            _LOGGER.warning(
+                "%d segment(s) cannot be removed: %s", len(self.refused), self.refused[0]
+            )
+        for backend in sorted(self.forgotten & set[str]().union(*self.deprived.values())):
+            if (self.home, backend) not in _told:
+                _told.add((self.home, backend))
+                _LOGGER.warning(
+                    "backend %s was not seen for a week, so segments that it has not read are "
+                    "no longer kept for it", backend,
+                )  # fmt: skip
 
     # -- processes of which nothing is left -------------------------------------------------------
 
     def _fold(self, alive: set[str]) -> None:
-        evicted = ledger.read_evicted(self.home)
-        gone: dict[str, list[ledger.Evicted]] = {}
-        for one in evicted.values():
-            name = segments.Name.parse(one.name)
-            if name is not None and name.instance not in alive:
-                gone.setdefault(name.instance, []).append(one)
-        done: set[str] = set()
-        totals = ledger.read_retired(self.home)
-        for instance, rows in gone.items():
-            path = ledger.ledger_folder(self.home) / f"{instance}.json"
-            if segments.is_locked(path, clock=self.clock):
-                continue
-            claims = self._claims(instance)
-            if claims is None:
-                continue
-            try:
-                self._add(totals, instance, rows)
-            finally:
-                for claim in claims:
-                    claim.free()
-            done.add(instance)
-        if done:
-            self._save(totals, evicted, done)
+        """Move the counts of processes that are gone into the totals; safe to stop at any point.
 
-    def _claims(self, instance: str) -> list[Claim] | None:
-        taken: list[Claim] = []
-        for backend, one in self.cursors:
-            if one != instance:
-                continue
-            claim = Claim.take(self.home, backend, instance)
+        The totals name the processes that are in them until the last file of those is gone. Who
+        reads meanwhile passes such files over, and the next run ends what this one began.
+        """
+        retired = ledger.read_retired(self.home)
+        evicted = list(ledger.read_evicted(self.home).values())
+        gone: dict[str, list[ledger.Evicted]] = {name: [] for name in ledger.recorded(self.home)}
+        for one in evicted:
+            if one.instance:
+                gone.setdefault(one.instance, []).append(one)
+        names = sorted(retired.folded | (gone.keys() - alive))
+        ended: set[str] = set()
+        for start in range(0, len(names), _TOGETHER):
+            group = {name: gone.get(name, []) for name in names[start : start + _TOGETHER]}
+            ended.update(self._fold_group(group, retired))
+        if ended:
+            kept = [one.line() for one in evicted if one.instance not in ended]
+            ledger.replace(ledger.evicted_file(self.home), b"".join(kept))
+            retired.folded -= ended
+            retired.save(self.home)
+
+    def _fold_group(
+        self, group: dict[str, list[ledger.Evicted]], retired: ledger.Retired
+    ) -> list[str]:
+        """Fold those of a few processes that nobody has in hand, and say which these were."""
+        claims: list[Claim] = []
+        done = []
+        try:
+            for instance, rows in group.items():
+                path = ledger.ledger_folder(self.home) / f"{instance}.json"
+                lives = segments.is_locked(path, clock=self.clock)
+                if lives or not self._claimed(instance, claims):
+                    continue
+                if instance not in retired.folded:
+                    self._add(retired, instance, rows)
+                done.append(instance)
+            if done:
+                retired.folded.update(done)
+                retired.save(self.home)
+            for instance in done:
+                self._forget(instance)
+        finally:
+            for claim in claims:
+                claim.free()
+        return done
+
+    def _claimed(self, instance: str, claims: list[Claim]) -> bool:
+        """Take the right to ship a process to anybody; False while somebody has it."""
+        for cursor in self.cursors.get(instance, ()):
+            claim = Claim.take(self.home, cursor.backend, instance)
             if claim is None:
-                for other in taken:
-                    other.free()
-                return None
-            taken.append(claim)
-        return taken
+                return False
+            claims.append(claim)
+        return True
 
-    def _add(self, totals: dict[str, Any], instance: str, rows: list[ledger.Evicted]) -> None:
-        acked = totals.setdefault("acked", {})
+    def _add(self, retired: ledger.Retired, instance: str, rows: list[ledger.Evicted]) -> None:
         for one in rows:
-            acked[one.signal] = acked.get(one.signal, 0) + one.records
+            retired.acked[one.signal] += one.records
         record = ledger.read_record(ledger.ledger_folder(self.home) / f"{instance}.json")
         if record is not None:
-            dropped = totals.setdefault("dropped", {})
-            for reason, count in record.dropped.items():
-                dropped[reason] = dropped.get(reason, 0) + count
-        for backend, one_instance in self.cursors:
-            if one_instance != instance:
-                continue
-            cursor = Cursor.load(self.home, backend, instance)
-            row = totals.setdefault("backends", {}).setdefault(
-                backend, {"acked": 0, "shipped": 0, "dropped": {}}
-            )
-            rows_owed = [one for one in rows if one.signal in cursor.signals]
-            row["acked"] += sum(one.records for one in rows_owed)
-            row["shipped"] += cursor.shipped
-            lost = Counter(cursor.dropped)
-            for one in rows_owed:
-                name = segments.Name.parse(one.name)
-                place = cursor.positions[one.signal]
-                if name is not None and name.seq >= place.seq:
-                    settled = place.records if name.seq == place.seq else 0
-                    lost[one.reason] += max(0, one.records - settled)
-            for reason, count in lost.items():
-                row["dropped"][reason] = row["dropped"].get(reason, 0) + count
+            retired.dropped.update(record.dropped)
+        for known in self.cursors.get(instance, ()):
+            cursor = Cursor.load(self.home, known.backend, instance)
+            row = retired.backends.setdefault(known.backend, ledger.BackendBalance())
+            owed = [one for one in rows if one.signal in cursor.signals]
+            row.acked += sum(one.records for one in owed)
+            row.shipped += cursor.shipped
+            row.dropped.update(cursor.dropped)
+            for reason, count in _lost(owed, cursor):
+                row.dropped[reason] += count
 
-    def _save(
-        self,
-        totals: dict[str, Any],
-        evicted: dict[tuple[str, str], ledger.Evicted],
-        done: set[str],
-    ) -> None:
-        where = ledger.ledger_folder(self.home)
-        _replace(where / "retired.json", orjson.dumps(totals))
-        lines = []
-        for one in evicted.values():
-            name = segments.Name.parse(one.name)
-            if name is not None and name.instance not in done:
-                row = {
-                    "signal": one.signal,
-                    "name": one.name,
-                    "records": one.records,
-                    "reason": one.reason,
-                }
-                lines.append(orjson.dumps(row) + b"\n")
-        _replace(ledger.evicted_file(self.home), b"".join(lines))
-        for instance in done:
-            (where / f"{instance}.json").unlink(missing_ok=True)
-            for backend, _ in registered(self.home):
-                folder = cursor_folder(self.home, backend)
-                (folder / f"{instance}.json").unlink(missing_ok=True)
-                (folder / f"{instance}.lock").unlink(missing_ok=True)
+    def _forget(self, instance: str) -> None:
+        """Remove the files of a process that is in the totals."""
+        (ledger.ledger_folder(self.home) / f"{instance}.json").unlink(missing_ok=True)
+        known = {cursor.backend for cursor in self.cursors.get(instance, ())}
+        for backend in known | self.backends:
+            folder = cursor_folder(self.home, backend)
+            (folder / f"{instance}.json").unlink(missing_ok=True)
+            (folder / f"{instance}.lock").unlink(missing_ok=True)
 
 
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.chmod(0o600)
-    temporary.replace(path)
+def _lost(rows: Iterable[ledger.Evicted], cursor: Cursor) -> Iterator[tuple[str, int]]:
+    """What was removed behind a cursor, by reason."""
+    for one in rows:
+        name = segments.Name.parse(one.name)
+        place = cursor.positions[one.signal]
+        if name is not None and name.seq >= place.seq:
+            settled = place.records if name.seq == place.seq else 0
+            yield one.reason, max(0, one.records - settled)

@@ -6,6 +6,7 @@ file system; what is written into a segment and when is the log's business.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -31,22 +32,29 @@ __all__ = [
     "is_locked",
     "listed",
     "lock",
+    "lockless",
+    "make_folder",
     "make_home",
+    "make_ours",
+    "open_folder",
     "open_new",
     "repair",
     "sanitised",
+    "unlock",
     "whole",
 ]
 
 _NAME = re.compile(
     r"(?P<service>[A-Za-z0-9_.]{1,80})-(?P<instance>[0-9a-f]{8})"
-    r"-(?P<utc>\d{8}T\d{6}Z)-(?P<seq>\d{6,})\.jsonl"
+    r"-(?P<utc>[0-9]{8}T[0-9]{6}Z)-(?P<seq>[0-9]{6,})\.jsonl"
 )
 # How often the opening byte string of a record occurs in a segment of ours is the number of its
 # records: quotes inside JSON strings are escaped, so the string occurs nowhere else.
 _MARKS = {"traces": b'{"traceId":"', "logs": b'{"timeUnixNano":"'}
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _LONGEST = 16 << 20
+_TRIES = 1000
 LEASE = 30.0  # seconds that a file counts as alive after its last change where there are no locks
 
 
@@ -88,8 +96,9 @@ class Name:
     @property
     def began_ns(self) -> int:
         """When the segment was opened, by its name."""
-        moment = datetime.strptime(self.utc, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-        return int(moment.timestamp()) * 1_000_000_000
+        utc = self.utc  # strptime takes seven times as long, and a home may hold many segments
+        iso = f"{utc[:4]}-{utc[4:6]}-{utc[6:11]}:{utc[11:13]}:{utc[13:15]}+00:00"
+        return int(datetime.fromisoformat(iso).timestamp()) * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,31 +120,44 @@ def make_home(home: Path, *, unsafe: bool = False) -> None:
     """Make the home owner-only, or refuse one that others may write to.
 
     Raises:
-        SettingError: Another user owns the home or may write to it.
+        SettingError: Another user owns the home or may write to it, or a link leads out of it.
         OSError: It cannot be made.
     """
+    if not home.is_dir():  # which may be a link that its owner made
+        make_folder(home)
     for path in (home, home / "otlp", *(folder(home, s) for s in SIGNALS)):
-        make_folder(path)
-    found = home.stat()
-    if unsafe:
-        return
-    if stat.S_IMODE(found.st_mode) & stat.S_IWOTH:
+        if path != home:
+            if path.is_symlink():
+                raise SettingError(
+                    f"home={str(home)!r}: {path} is a symbolic link, which the log does not "
+                    "follow; remove it, or give the folder that it leads to as home"
+                )
+            make_folder(path)
+        if not unsafe and stat.S_IMODE(path.stat().st_mode) & stat.S_IWOTH:
+            raise SettingError(
+                f"home={str(home)!r}: every user of this machine may write to "
+                f"{'it' if path == home else path}; "
+                "run `chmod o-w` on it or set OTEL_EMPATHY_UNSAFE_HOME=true"
+            )
+    owner = home.stat().st_uid
+    if not unsafe and owner != os.geteuid():
         raise SettingError(
-            f"home={str(home)!r}: every user of this machine may write to it; "
-            "run `chmod o-w` on it or set OTEL_EMPATHY_UNSAFE_HOME=true"
-        )
-    if found.st_uid != os.geteuid():
-        raise SettingError(
-            f"home={str(home)!r}: it belongs to user {found.st_uid}, not to user {os.geteuid()}; "
+            f"home={str(home)!r}: it belongs to user {owner}, not to user {os.geteuid()}; "
             "choose another home or set OTEL_EMPATHY_UNSAFE_HOME=true"
         )
 
 
 def make_folder(path: Path) -> None:
-    """Make one folder for the owner alone, whatever the umask says; an existing one is left."""
+    """Make one folder for the owner alone, whatever the umask says; an existing one is left.
+
+    Raises:
+        OSError: It cannot be made, or a link stands in its place.
+    """
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "a symbolic link is not followed", str(path)) from None
         return
     except FileNotFoundError:
         make_folder(path.parent)
@@ -151,43 +173,94 @@ def open_new(
     Raises:
         OSError: No segment can be made there.
     """
-    target = folder(home, signal)
     moment = datetime.fromtimestamp(clock.time_ns() // 1_000_000_000, tz=timezone.utc)
     utc = moment.strftime("%Y%m%dT%H%M%SZ")
     flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_WRONLY
-    while True:
-        name = Name(service, instance, utc, seq)
-        path = target / str(name)
+    try:
+        where = open_folder(home, signal)
+    except FileNotFoundError:
+        make_folder(folder(home, signal))
+        where = open_folder(home, signal)
+    try:
+        while True:
+            name = Name(service, instance, utc, seq)
+            try:
+                fd = os.open(str(name), flags, 0o600, dir_fd=where)
+                break
+            except FileExistsError:
+                seq += 1
+    finally:
+        os.close(where)
+    make_ours(fd)
+    return fd, name
+
+
+def open_folder(home: Path, signal: str) -> int:
+    """A descriptor of the folder of a signal; links below the home are not followed.
+
+    Raises:
+        OSError: It is missing, a link leads there, or it cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    inner = os.open(home, flags)
+    for part in ("otlp", signal):
+        outer = inner
         try:
-            fd = os.open(path, flags, 0o600)
-        except FileExistsError:
-            seq += 1
-            continue
-        except FileNotFoundError:
-            make_folder(target)
-            fd = os.open(path, flags, 0o600)
+            inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=outer)
+        finally:
+            os.close(outer)
+    return inner
+
+
+def make_ours(fd: int) -> None:
+    """Make a file that we have just created the owner's alone, and lock it; else close it.
+
+    Raises:
+        OSError: It cannot be made so.
+    """
+    try:
         os.fchmod(fd, 0o600)
-        lock(fd)
-        return fd, name
+    except OSError:
+        os.close(fd)
+        raise
+    # Somebody may just be looking whether its writer lives, and holds the lock for that instant.
+    for _ in range(_TRIES):
+        if lock(fd):
+            return
+        os.sched_yield()
 
 
-def lock(fd: int, *, shared: bool = False) -> bool:
+def lock(fd: int) -> bool:
     """Take the advisory lock of an open file without waiting; False when somebody has it."""
     try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return not shared  # nobody can hold what does not exist; liveness falls to the lease
-        return False
+        # Nobody can hold what does not exist; there, the lease says who lives.
+        return error.errno in _NO_LOCKS
     return True
 
 
+def unlock(fd: int) -> None:
+    """Give a lock back, also where a process that was forked meanwhile inherited it."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def lockless(fd: int) -> bool:
+    """Whether the file system of an open file of ours knows no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _NO_LOCKS
+    return False
+
+
 def is_locked(path: Path, *, clock: Clock = SYSTEM) -> bool:
-    """Whether the writer of a file lives."""
+    """Whether the writer of a file lives; where that cannot be seen, it may, so it does."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in _GONE
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
@@ -202,8 +275,11 @@ def is_locked(path: Path, *, clock: Clock = SYSTEM) -> bool:
 def listed(home: Path, signal: str, instance: str | None = None) -> list[Segment]:
     """The segments of a signal, oldest first within each instance; links are not followed."""
     found: list[Segment] = []
+    where = folder(home, signal)
+    if where.is_symlink() or where.parent.is_symlink():
+        return found
     try:
-        entries = os.scandir(folder(home, signal))
+        entries = os.scandir(where)
     except OSError:
         return found
     with entries:
@@ -289,8 +365,10 @@ def repair(home: Path) -> list[Repair]:
             copies = home / "repaired"
             make_folder(copies)
             copy = copies / segment.path.name
-            shutil.copyfile(segment.path, copy)
-            copy.chmod(0o600)
+            copy.unlink(missing_ok=True)  # of an earlier time; also a link that somebody planted
+            with segment.path.open("rb") as torn, copy.open("xb") as kept:
+                copy.chmod(0o600)
+                shutil.copyfileobj(torn, kept)
             os.truncate(segment.path, offset)
             done.append(Repair(segment.path, offset, segment.size - offset, copy))
     return done

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -27,11 +27,21 @@ _LONGEST = 16 << 20
 
 @dataclass(slots=True)
 class Batch:
-    """Chunks to send, and where the cursor stands once they are settled."""
+    """Chunks to send, and where the cursor stands once they are settled.
+
+    Args:
+        chunks: What to send.
+        after: Where the cursor stands then.
+        lost: Records that were removed before anybody had read them, by reason.
+        skipped: Lines that could not be read, by reason.
+        repeated: Records that were settled already, because the cursor pointed to an odd place.
+    """
 
     chunks: list[Chunk]
     after: Position
     lost: Counter[str]
+    skipped: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
 
     @property
     def count(self) -> int:
@@ -46,8 +56,6 @@ class Disk:
         self.home = home
         self.signal = signal
         self.instance = instance
-        self.skipped: Counter[str] = Counter()
-        self.repeats = 0
         self._known: list[segments.Segment] = []
 
     def read(self, position: Position, records: int) -> Batch | None:
@@ -84,6 +92,18 @@ class Disk:
             for s in self._look()
             if s.name.seq >= position.seq
         ]
+
+    def is_ahead(self, position: Position) -> bool:
+        """Whether a position lies behind all that was ever written, where no cursor can stand."""
+        last = max((segment.name.seq for segment in self._look()), default=0)
+        if position.seq <= last:
+            return False
+        for one in ledger.read_evicted(self.home).values():
+            name = segments.Name.parse(one.name)
+            if name is not None and (one.signal, name.instance) == (self.signal, self.instance):
+                last = max(last, name.seq)
+        # Who has given up a segment, or found it removed, stands before one that may never come.
+        return (position.seq, position.offset) > (last + 1, 0)
 
     def _look(self) -> list[segments.Segment]:
         """What there is now."""
@@ -133,11 +153,13 @@ class Disk:
             return None
 
     def _lines(self, segment: segments.Segment, place: Position, records: int) -> Batch | None:
+        endless = False
+        repeated = 0
         with segment.path.open("rb") as file:
             size = min(os.fstat(file.fileno()).st_size, self._end(segment))
             if place.offset and not _at_line(file.fileno(), place.offset, size):
                 # A cursor that points beyond the end or into a line is damaged: begin again.
-                self.repeats += place.records
+                repeated = place.records
                 place.offset = place.records = 0
             offset = place.offset
             file.seek(offset)
@@ -148,13 +170,19 @@ class Disk:
                     return None
                 if len(block) > _LONGEST:
                     block = b"\0"  # too long for a line of anybody's: look for its end only
-                    self.skipped["too_long"] += 1
+                    endless = True
                     offset = file.tell() - len(more) - 1
                 block += more
-        return self._parse(block, segment.name.seq, offset, place, records)
+        batch = self._parse(block, segment.name.seq, offset, place, records)
+        batch.repeated = repeated
+        if endless:  # the rest of it came first in the block
+            batch.skipped["corrupt"] -= 1
+            batch.skipped["too_long"] += 1
+        return batch
 
     def _parse(self, block: bytes, seq: int, offset: int, place: Position, records: int) -> Batch:
         chunks: list[Chunk] = []
+        skipped: Counter[str] = Counter()
         count = 0
         start = 0
         while count < records:
@@ -165,7 +193,7 @@ class Disk:
             try:
                 found = parse(line)
             except ValueError:
-                self.skipped["corrupt"] += 1
+                skipped["corrupt"] += 1
                 found = []
             got = sum(chunk.count for chunk in found)
             if chunks and count + got > records:
@@ -173,7 +201,8 @@ class Disk:
             chunks += found
             count += got
             start = end + 1
-        return Batch(chunks, Position(seq, offset + start, place.records + count), Counter())
+        after = Position(seq, offset + start, place.records + count)
+        return Batch(chunks, after, Counter(), skipped)
 
 
 class Orphan(Disk):
@@ -222,10 +251,11 @@ class Own(Disk):
 
     def _end(self, segment: segments.Segment) -> int:
         """Only what is acknowledged: what stands behind it may be cut off again."""
-        name = self._writer.name
-        if name is not None and name.seq == segment.name.seq:
-            return self._writer.offset
-        return sys.maxsize
+        name, end = self._writer.name, self._writer.offset
+        if name is None or name.seq != segment.name.seq:
+            return sys.maxsize
+        # The writer may have gone on to its next segment between the two, which begins at 0.
+        return end if self._writer.name is name else sys.maxsize
 
     def _caught_up(self, position: Position) -> bool:
         name = self._writer.name
@@ -246,8 +276,6 @@ class Queue:
     def __init__(self, signal: str, limit: int) -> None:
         self.signal = SIGNALS[signal].name
         self.limit = limit
-        self.repeats = 0
-        self.skipped: Counter[str] = Counter()
         self._chunks: deque[Chunk] = deque()
         self._bytes = 0
         self._taken = 0

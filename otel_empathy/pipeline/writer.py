@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING
 from otel_empathy.core import semconv
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import Chunk, Signal
+from otel_empathy.pipeline.durations import Durations
 from otel_empathy.pipeline.ledger import Count
 from otel_empathy.pipeline.tail import Line, Tail
 
 if TYPE_CHECKING:
     from otel_empathy.pipeline.log import Log
 
-__all__ = ["HOLD", "WRITE", "Writer"]
+__all__ = ["APPENDS", "HOLD", "WRITE", "Writer"]
 
 HOLD = 0.001  # seconds that a caller may be held, at the most
 WRITE = 1 << 20
+APPENDS = ("sync", "batched")
 _HEAD = b'"resource":{"attributes":['
 _LINE = 512 * 1024
 _CHECK = 0.5  # seconds between two looks whether the segment still has a name
@@ -45,6 +47,8 @@ class Writer:
         self.pending: deque[Chunk] = deque()
         self.count = Count()
         self.tail = Tail()
+        self.size = 0  # bytes of everything that was acknowledged
+        self.appends = {kind: Durations(log.clock.time_ns()) for kind in APPENDS}
         self.name: segments.Name | None = None
         self.offset = 0
         self._start = -1  # where the record that is being written begins, once that is known
@@ -93,7 +97,7 @@ class Writer:
         acked = self.count.acked
         self._start = -1
         try:
-            written = self._write([chunk])
+            written = self._write([chunk], through=True)
         except BaseException:
             # Ctrl-C, or any signal handler that raises: the file may hold more than we know of.
             self.tail.clear()
@@ -162,7 +166,7 @@ class Writer:
                         self.count.waiting -= chunk.count
                 self.log.release(size)
 
-    def _write(self, chunks: list[Chunk]) -> bool:
+    def _write(self, chunks: list[Chunk], *, through: bool = False) -> bool:
         """Write chunks as whole lines; True when all are acknowledged."""
         log = self.log
         try:
@@ -188,14 +192,17 @@ class Writer:
                 self._shut()
                 self._most = max(4096, min(self._most, start or size // 2))
                 if start:
-                    return self._write(chunks)
+                    return self._write(chunks, through=through)
             log.failed(error, "write")
             return False
         # Nothing is called between these two, so no signal handler can come between them.
         self.offset = start + size
         self.count.acked += count
+        self.size += size
+        took = log.clock.monotonic() - begin
         if len(chunks) == 1:  # the caller's own write; a long batch says nothing about the disk
-            log.took(log.clock.monotonic() - begin)
+            log.took(took)
+        self.appends["sync" if through else "batched"].note(took)
         self._keep(lines, start)
         if log.trouble is not None:
             log.recovered()

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, overload
 
 from opentelemetry.context import Context
 
+from otel_empathy.core.call import NO_CALL, Call
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.core.limits import Timeouts
 from otel_empathy.core.run import NO_RUN, Policy, Run, policy_name
@@ -128,7 +129,7 @@ def tool(fn: F, /) -> F: ...
 
 
 @overload
-def tool(*, name: str | None = None) -> Block[None]: ...
+def tool(*, name: str | None = None) -> Block[Call]: ...
 
 
 def tool(fn: Any = None, /, *, name: str | None = None) -> Any:
@@ -138,7 +139,8 @@ def tool(fn: Any = None, /, *, name: str | None = None) -> Any:
         def weather(city: str) -> str: ...
 
     The first paragraph of its docstring describes it. Its arguments and its result are recorded
-    only where content capture is on.
+    only where content capture is on. Inside it `current_call()` is the execution of the tool:
+    `current_call().request(tool_call_id=...)` says under which id a model asked for it.
 
     Args:
         fn: The function, where the decorator is used without arguments.
@@ -166,7 +168,7 @@ def tool(fn: Any = None, /, *, name: str | None = None) -> Any:
 
     if fn is not None:
         return wrap(fn, define, by="tool")
-    return Block(define, _nothing, by="tool")
+    return Block(define, _tool_of, by="tool")
 
 
 def phase(name: str, /, **attributes: Any) -> Block[None]:
@@ -196,6 +198,10 @@ def phase(name: str, /, **attributes: Any) -> Block[None]:
 
 def _run_of(operation: Operation | None) -> Run:
     return operation.run if isinstance(operation, RunSpan) else NO_RUN
+
+
+def _tool_of(operation: Operation | None) -> Call:
+    return operation.call if isinstance(operation, ToolSpan) else NO_CALL
 
 
 def _nothing(_: Operation | None) -> None:

@@ -57,14 +57,15 @@ def read_reply(call: Call, reply: Any) -> None:
     if isinstance(reply, _DATA):
         return
     model = _text(reply, "model", "model_version", "modelVersion")
-    _tell(call, _usage(reply), model, _id(reply), _tier(reply), _finish(reply))
+    fingerprint = _text(reply, "system_fingerprint")
+    _tell(call, _usage(reply), model, _id(reply), _tier(reply), fingerprint, _finish(reply))
 
 
 def read_chunks(call: Call, chunks: Sequence[Any]) -> None:
     """Read the chunks of a streamed reply; counts only grow, names are said once."""
     counts: dict[str, int] = {}
     reasons: dict[int, str] = {}
-    model = id_ = tier = None
+    model = id_ = tier = fingerprint = None
     for chunk in chunks:
         if isinstance(chunk, _DATA):
             continue
@@ -79,7 +80,8 @@ def read_chunks(call: Call, chunks: Sequence[Any]) -> None:
             model = model or _text(part, "model", "model_version", "modelVersion")
             id_ = id_ or _id(part)
             tier = tier or _tier(part)
-    _tell(call, counts, model, id_, tier, _aligned(reasons))
+            fingerprint = fingerprint or _text(part, "system_fingerprint")
+    _tell(call, counts, model, id_, tier, fingerprint, _aligned(reasons))
 
 
 def _tell(
@@ -88,6 +90,7 @@ def _tell(
     model: str | None,
     id_: str | None,
     tier: str | None,
+    fingerprint: str | None,
     reasons: list[str],
 ) -> None:
     """What the code around the call has said itself is better, and stays."""
@@ -98,6 +101,7 @@ def _tell(
         id=id_ if call.response_id is None else None,
         finish=reasons if reasons and call.finish is None else None,
         service_tier=tier if call.service_tier is None else None,
+        system_fingerprint=fingerprint if call.system_fingerprint is None else None,
     )
 
 

@@ -14,10 +14,11 @@ from typing import Any, Final, Generic, TypeVar, cast
 from opentelemetry.context import Context, get_current
 
 from otel_empathy.core.errors import WrongType, WrongValue
-from otel_empathy.emit.context import enter, leave, popped, restore
+from otel_empathy.emit.context import Entries, enter, leave, restore
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import guarded
 from otel_empathy.emit.spans import Held, Operation
+from otel_empathy.sources.future import followed
 from otel_empathy.sources.limit import limited
 from otel_empathy.sources.shape import Shape, checked, name_of, shape_of
 from otel_empathy.sources.stream import async_generator, drive, proxied
@@ -91,7 +92,7 @@ class Block(Generic[T]):
         seconds: How long a call of a decorated function may take.
     """
 
-    __slots__ = ("_by", "_define", "_entered", "_guard", "_open", "_seconds", "_show")
+    __slots__ = ("_by", "_define", "_entries", "_guard", "_open", "_seconds", "_show")
 
     def __init__(
         self,
@@ -108,9 +109,7 @@ class Block(Generic[T]):
         self._by = by
         self._guard = guard
         self._seconds = seconds
-        # One object may be entered by several tasks and threads at once; each finds its own by the
-        # context that it is in.
-        self._entered: dict[int, tuple[Operation, Context]] = {}
+        self._entries: Entries[Operation] = Entries()
 
     def __call__(self, fn: F) -> F:
         """Decorate a function."""
@@ -127,12 +126,12 @@ class Block(Generic[T]):
         if self._guard is not None or self._seconds is not None:
             raise WrongValue(f"{self._by} with a guard or a limit must decorate a function")
         operation = None
-        if live.on:
+        # Also one that stays silent is entered, lest its end be taken for that of another.
+        if live.on or self._entries.open:
             previous = get_current()
-            operation = self._open(previous, (), {})
-            if operation is not None:
-                enter(operation.context)
-                self._entered[id(operation.context)] = operation, previous
+            operation = self._open(previous, (), {}) if live.on else None
+            inside = previous if operation is None else operation.context
+            self._entries.enter(inside, previous, operation)
         return self._show(operation)
 
     def __exit__(
@@ -142,15 +141,8 @@ class Block(Generic[T]):
         tb: TracebackType | None,
     ) -> None:
         """End."""
-        entered = popped(self._entered)
-        if entered is None:
-            return
-        operation, previous = entered
-        if error is None:
-            operation.finish()
-        else:
-            operation.fail(error)
-        restore(operation.context, previous)
+        if live.on or self._entries.open:
+            self._entries.leave(Operation.finish if error is None else lambda one: one.fail(error))
 
     async def __aenter__(self) -> T:
         """Begin."""
@@ -192,6 +184,8 @@ def _delivered(result: Any, operation: Operation) -> Any:
     """The result for the caller; one that is still to come keeps the operation open."""
     if type(result) is CoroutineType:  # a plain function in front of a coroutine
         return _awaited(lambda: result, operation, Held(operation))
+    if followed(result, operation):
+        return result
     if operation.streams:
         stream = proxied(result, operation)
         if stream is not result:

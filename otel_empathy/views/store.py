@@ -16,14 +16,14 @@ from otel_empathy.core.errors import WrongValue
 from otel_empathy.core.prices import Prices
 from otel_empathy.store import calls, records
 from otel_empathy.store.calls import Call
-from otel_empathy.store.cells import Cells, add_up
+from otel_empathy.store.cells import Cells, add_up, summed
 from otel_empathy.store.reader import Follow, Paths, Progress, Reader, Skip
 from otel_empathy.store.records import Event, Point, Span
 from otel_empathy.store.window import Moment, Window
 from otel_empathy.views import cache, export, status, traces, usage
 from otel_empathy.views.cache import CacheView
 from otel_empathy.views.traces import Trace, TraceSummary
-from otel_empathy.views.usage import By, CompareView, Method, SavingsView, UsageView
+from otel_empathy.views.usage import By, CompareView, Method, SavingsView, Spent, UsageView
 
 __all__ = ["Store", "open_store"]
 
@@ -45,7 +45,8 @@ def open_store(
         home: The home to read; unset, the one of the settings. A path that does not exist yet is
             an empty store.
         clock: What "the last n days" is measured with.
-        prices: The price table of the cache and the repriced savings; unset, the bundled one.
+        prices: The price table of the cache and the repriced savings; unset, the bundled one with
+            the file of the settings over it.
         progress: Called with (bytes done, bytes in all) while files are read.
     """
     if home is None:
@@ -114,7 +115,8 @@ class Store:
         """
         _check(method)
         window, days = self._window(days, since, until)
-        return self._savings(self._cells(window), window, method, reference, days)
+        found, spent = self._found(window, method)
+        return self._savings(found, spent, reference, days)
 
     def usage_and_savings(
         self,
@@ -129,8 +131,8 @@ class Store:
         """Both of the same calls, of which others may be written meanwhile; read once."""
         _check(method)
         window, days = self._window(days, since, until)
-        found = self._cells(window, by_user=by == "user")
-        savings = self._savings(found, window, method, reference, days)
+        found, spent = self._found(window, method, by_user=by == "user")
+        savings = self._savings(found, spent, reference, days)
         return usage.usage(found, by=by, days=days), savings
 
     def cache(
@@ -275,9 +277,15 @@ class Store:
 
     @property
     def prices(self) -> Prices:
-        """The price table of this store."""
+        """The price table of this store.
+
+        Raises:
+            SettingError: The file that the settings name cannot be used.
+        """
         if self._prices is None:
-            self._prices = Prices.bundled()
+            from otel_empathy.core.settings import Settings  # noqa: PLC0415 - only without prices
+
+            self._prices = Prices.bundled(Settings.load().prices)
         return self._prices
 
     def _window(
@@ -291,18 +299,22 @@ class Store:
     def _cells(self, window: Window, *, by_user: bool = False) -> Cells:
         return add_up(self.reader, window, by_user=by_user, progress=self.progress)
 
-    def _savings(
-        self,
-        found: Cells,
-        window: Window,
-        method: Method,
-        reference: str | None,
-        days: float | None,
-    ) -> SavingsView:
+    def _found(
+        self, window: Window, method: Method, *, by_user: bool = False
+    ) -> tuple[Cells, Spent | None]:
+        """The sums, and what pricing anew needs where that is the method; read once."""
         if method == "premium_mean":
-            return usage.savings(found, days=days)
+            return self._cells(window, by_user=by_user), None
+        spent = Spent()
         read = calls.calls(self.reader, window, progress=self.progress)
-        return usage.repriced(found, read, self.prices, reference=reference, days=days)
+        return summed(spent.of(read), by_user=by_user), spent
+
+    def _savings(
+        self, found: Cells, spent: Spent | None, reference: str | None, days: float | None
+    ) -> SavingsView:
+        if spent is None:
+            return usage.savings(found, days=days)
+        return usage.repriced(found, spent, self.prices, reference=reference, days=days)
 
     def _follow(
         self, follows: list[tuple[str, Follow]], poll: float, stop: threading.Event

@@ -7,19 +7,21 @@ and rounded in reports only, to two places. Which calls belong to a window is de
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 from otel_empathy.core.errors import WrongValue
 from otel_empathy.core.prices import Prices
+from otel_empathy.core.usage import Usage
 from otel_empathy.store.calls import Call
 from otel_empathy.store.cells import Cell, Cells
 
 __all__ = [
-    "BY", "FALLBACK", "UNKNOWN", "By", "CompareView", "Method", "Row", "SavingsView", "UsageView",
-    "compare", "recent", "repriced", "savings", "usage",
+    "BY", "FALLBACK", "UNKNOWN", "By", "CompareView", "Method", "Row", "SavingsView", "Spent",
+    "UsageView", "compare", "recent", "repriced", "savings", "usage",
 ]  # fmt: skip
 
 By = Literal["model", "tier", "workflow", "provider", "user"]
@@ -31,7 +33,12 @@ FALLBACK: Final = Decimal("0.05")  # USD a call, where no premium call tells wha
 _DEFAULT_CURRENCY: Final = "USD"
 _CENT: Final = Decimal("0.01")
 _SIXTH: Final = Decimal("1e-6")
+_NANO: Final = Decimal("1e-9")
 _ZERO: Final = Decimal(0)
+_COUNTS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
+_ABSENT: Final = -1
+_LARGEST: Final = (1 << 63) - 1
+_MOST_CURRENCIES: Final = 1_000
 
 BY: Final[dict[str, Callable[[Cell], str | None]]] = {
     "model": lambda cell: cell.model,
@@ -249,9 +256,68 @@ def savings(found: Cells, *, days: float | None = None) -> SavingsView:
     )
 
 
+class Spent:
+    """What pricing calls anew needs of them, kept while they are read for something else.
+
+    The log is read once, and a reference may be known only at its end. A call whose cost is known
+    takes some 60 bytes here, others none.
+    """
+
+    __slots__ = ("_costs", "_counts", "_currencies", "_hits", "_places", "_starts")
+
+    def __init__(self) -> None:
+        self._starts = array("Q")
+        self._costs = array("q")  # billionths, as sums of money are exact to these
+        self._hits = array("b")
+        self._places = array("H")
+        self._currencies: dict[str, int] = {}
+        self._counts = {name: array("q") for name in _COUNTS}
+
+    def of(self, calls: Iterable[Call]) -> Iterator[Call]:
+        """The same calls, each noted before it is handed on."""
+        for call in calls:
+            if call.cost is not None:
+                self._note(call, call.cost)
+            yield call
+
+    def _note(self, call: Call, cost: Decimal) -> None:
+        currencies = self._currencies
+        name = call.currency or _DEFAULT_CURRENCY
+        if len(currencies) >= _MOST_CURRENCIES and name not in currencies:
+            return  # names that nobody checks; no sum is made of them
+        self._places.append(currencies.setdefault(name, len(currencies)))
+        self._starts.append(call.start)
+        self._costs.append(round(cost / _NANO))
+        self._hits.append(call.cache_hit)
+        for key, column in self._counts.items():
+            value = getattr(call, key)
+            column.append(_ABSENT if value is None else min(value, _LARGEST))
+
+    def repriced(self, prices: Prices, provider: str | None, model: str, currency: str) -> Decimal:
+        """What the calls in a currency would have cost on a model.
+
+        A call that cannot be priced, or that a local cache answered, costs what it did.
+        """
+        total = _ZERO
+        wanted = self._currencies.get(currency)
+        rows = zip(self._places, self._starts, self._costs, self._hits, strict=True)
+        for (place, start, cost, hit), counts in zip(
+            rows, zip(*self._counts.values(), strict=True), strict=True
+        ):
+            if place != wanted:
+                continue
+            price = None
+            if not hit:
+                known = zip(_COUNTS, counts, strict=True)
+                usage = Usage(**{key: n for key, n in known if n != _ABSENT})
+                price = prices.cost(provider, model, usage, at_ns=start).amount
+            total += cost * _NANO if price is None else price
+        return total
+
+
 def repriced(
     found: Cells,
-    calls: Iterable[Call],
+    spent: Spent,
     prices: Prices,
     *,
     reference: str | None = None,
@@ -263,7 +329,7 @@ def repriced(
 
     Args:
         found: The sums of the window.
-        calls: The calls of the same window.
+        spent: The calls of the same window.
         prices: The price table.
         reference: `provider/model`; unset, the premium model that was called most.
         days: The window, to be shown.
@@ -273,19 +339,18 @@ def repriced(
     """
     currency = _currency(found.cells)
     provider, model = _reference(found.cells, reference)
-    if found.cells and prices.rates(provider, model) is None:
+    rates = prices.rates(provider, model) if found.cells else None
+    if found.cells and rates is None:
         raise WrongValue(
             f"reference={provider}/{model}: the price table does not know it; "
             "choose another premium model or add its prices"
         )
-    baseline = _ZERO
-    for call in calls:
-        if call.cost is None or (call.currency or _DEFAULT_CURRENCY) != currency:
-            continue
-        price = None
-        if not call.cache_hit:
-            price = prices.cost(provider, model, call.usage, at_ns=call.start).amount
-        baseline += call.cost if price is None else price
+    if rates is not None and rates.currency != currency:
+        raise WrongValue(
+            f"reference={provider}/{model}: its prices are in {rates.currency}, the calls were "
+            f"paid in {currency}; choose another premium model"
+        )
+    baseline = spent.repriced(prices, provider, model, currency)
     view = _savings(found.cells, baseline=baseline, method="repriced", days=days)
     name = f"{provider}/{model}" if found.cells else reference
     return SavingsView(

@@ -100,6 +100,36 @@ def test_a_failed_step_names_the_command_and_shows_its_last_lines(
     assert "missing" in printed.out
 
 
+def test_who_is_not_root_is_told_the_command_for_a_package_and_gets_the_other_tools(
+    tools: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tools.DebianTool("no-such-program", "its-package")
+    thing = tools.Tool("thing", "1.0", "program", lambda: "1.0", good)
+    monkeypatch.setattr(tools, "ROWS", (package, thing))
+    monkeypatch.setattr(tools, "TOOLS", {"no-such-program": package, "thing": thing})
+    monkeypatch.setattr(tools.os, "geteuid", lambda: 1000)  # root would install it
+    assert tools.main(["install"]) == 1
+    (line,) = (one for one in capsys.readouterr().err.splitlines() if "FAILED" in one)
+    assert line.startswith("no-such-program: FAILED: no-such-program is not on PATH; as root")
+    assert line.endswith(" its-package")
+    assert tools.tool_path("thing") is not None
+
+
+@pytest.mark.parametrize(("known", "seen"), [(True, "true"), (False, "unset")])
+def test_a_wheel_is_fetched_with_the_trust_of_this_machine_where_it_has_any(
+    tools: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: bool, seen: str
+) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\necho "${UV_SYSTEM_CERTS-unset}" > "$SEEN"\n', encoding="ascii")
+    uv.chmod(0o755)
+    monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    monkeypatch.setattr(tools, "AUTHORITIES", uv if known else tmp_path / "nothing")
+    tools.unpack_wheel(tmp_path / "folder", "thing==1.0", python="3.11")
+    assert (tmp_path / "seen").read_text(encoding="ascii").strip() == seen
+
+
 def test_a_missing_tool_fails_the_check_unless_it_is_excused(
     tools: ModuleType,
     monkeypatch: pytest.MonkeyPatch,

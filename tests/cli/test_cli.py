@@ -123,6 +123,36 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["name"]
 
 
+def gone(args: str) -> subprocess.CompletedProcess[str]:
+    """A command whose reader has gone before it prints anything."""
+    line = f"{{ read -t 0.5; {sys.executable} -m otel_empathy.cli {args}; }} | true"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["usage", "traces", "cache", "status", "config"])
+def test_a_table_that_nobody_reads_to_its_end_is_no_finding(demo: Any, command: str) -> None:
+    result = gone(f"{command} --table --home {demo.home}")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_finding_stays_one_when_nobody_reads_the_answer(demo: Any) -> None:
+    result = gone(f"traces 0000 --home {demo.home}")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: there is no trace '0000'")
+
+
+def test_notes_are_read_when_the_answer_is_not(tmp_path: Path) -> None:
+    result = gone(f"usage --home {tmp_path / 'new'}")
+    assert result.returncode == 0
+    assert result.stderr.startswith("there is no ")
+
+
 def test_a_reader_that_is_gone_is_no_error(tmp_path: Path) -> None:
     line = f"{{ read -t 1; {sys.executable} -m otel_empathy.cli config --home {tmp_path}; }} | true"
     result = subprocess.run(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +132,16 @@ def test_a_log_that_is_switched_off_is_said(
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert main(["demo", "--home", str(tmp_path)]) == 2
     assert "unset it for the demo" in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_written_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["demo", "--home", str(tmp_path / "file" / "home")]) == 1
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    (line,) = seen.err.splitlines()
+    assert line.startswith("error: there can be no log: ")
+    assert str(tmp_path / "file") in line
+    assert "OTEL_EMPATHY_HOME" in line

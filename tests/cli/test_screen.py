@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -100,9 +102,56 @@ def test_several_growing_columns_share_what_is_missing() -> None:
     assert "y" * 17 in line
 
 
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (60, ["name", "calls", "tokens", "cost"]),
+        (43, ["name", "calls", "tokens", "cost"]),
+        (42, ["name", "calls", "cost"]),
+        (34, ["name", "cost"]),
+        (20, ["name", "cost"]),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_no_half_of_a_number(
+    width: int, titles: list[str]
+) -> None:
+    out = io.StringIO()
+    columns = (
+        Column("name", grow=True),
+        Column("calls", right=True, spare=1),
+        Column("tokens", right=True, spare=2),
+        Column("cost", right=True),
+    )
+    row = ("x" * 30, "1,234", "98,765,432", "$0.004676")
+    Screen(as_json=False, out=out, width=width).table(columns, [row])
+    head, _, line = out.getvalue().splitlines()
+    assert head.split() == titles
+    if width > 30:
+        assert line.split()[1:] == [row[place] for place in range(1, 4) if row[place] in line]
+        assert len(line.split()) == len(titles)
+    assert len(line) <= width
+
+
+def test_what_is_no_unicode_in_a_name_is_marked() -> None:
+    assert clean(os.fsdecode(b"/tmp/\xff.csv")) == "/tmp/\ufffd.csv"
+
+
 def test_a_stream_that_is_no_terminal_gets_json() -> None:
     assert not Screen(out=io.StringIO()).people
     assert Screen(as_json=False, out=io.StringIO()).people
+
+
+def test_a_note_stands_behind_the_answer_where_both_go_to_one_place(tmp_path: Path) -> None:
+    with (
+        (tmp_path / "both").open("a", encoding="utf-8") as out,
+        (tmp_path / "both").open("a", encoding="utf-8") as err,
+    ):
+        screen = Screen(out=out, err=err)
+        screen.record({"text": "x" * 9_000})  # more than a buffer holds
+        screen.record({"text": "y"})
+        screen.note("the note")
+    lines = (tmp_path / "both").read_text().splitlines()
+    assert [line[:10] for line in lines] == ['{"text":"x', '{"text":"y', "the note"]
 
 
 def test_notes_go_to_the_other_stream_in_one_line() -> None:

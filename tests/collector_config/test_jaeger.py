@@ -8,7 +8,7 @@ import otlp_json
 import pytest
 import services
 
-pytestmark = pytest.mark.tool("jaeger")
+pytestmark = [pytest.mark.tool("jaeger"), pytest.mark.timeout(180)]
 
 
 def test_a_trace_sent_as_json_is_read_back_with_names_parents_kinds_and_status(
@@ -21,8 +21,9 @@ def test_a_trace_sent_as_json_is_read_back_with_names_parents_kinds_and_status(
     request = otlp_json.encoded(otlp_json.body("traces", [root, child]))
     with services.jaeger(folder=tmp_path) as running:
         assert services.request(f"{running.http}/v1/traces", request)[0] == 200
-        services.until(lambda: "shop" in running.services(), what="the service")
+        services.until(lambda: len(running.spans(root["traceId"])) == 2, what="both spans")
         found = {span["spanId"]: span for span in running.spans(root["traceId"])}
+        services.until(lambda: running.services() == ["shop"], what="the service")
         assert running.get("/api/v3/services") == {"services": ["shop"]}
     for sent in (root, child):
         back = found[sent["spanId"]]

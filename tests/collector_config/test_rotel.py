@@ -10,7 +10,7 @@ import otlp_json
 import pytest
 import services
 
-pytestmark = pytest.mark.tool("rotel")
+pytestmark = [pytest.mark.tool("rotel"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

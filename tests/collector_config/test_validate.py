@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import services
 
+pytestmark = pytest.mark.timeout(180)  # a Collector on a busy machine
+
 TOPOLOGIES = sorted(
     file.name
     for file in services.CONFIG.glob("*.yaml")
@@ -70,7 +72,7 @@ def test_a_key_that_does_not_exist_is_found(tmp_path: Path) -> None:
 def test_a_configuration_starts_and_stops_without_a_complaint(name: str, tmp_path: Path) -> None:
     environ = NOWHERE | {"OTEL_EMPATHY_HOME": str(tmp_path / "home")}
     with services.collector(services.CONFIG / name, folder=tmp_path, environ=environ) as running:
-        assert running.stop()
+        assert running.stop(services.WITHIN)
         printed = running.printed()
     assert "Everything is ready" in printed
     # The folders of the log appear with the first record; until then the readers say so.
@@ -96,5 +98,5 @@ def test_an_old_alias_would_be_noticed(tmp_path: Path) -> None:
 @pytest.mark.tool("jaeger")
 def test_jaeger_starts_and_stops_without_a_complaint(tmp_path: Path) -> None:
     with services.jaeger(folder=tmp_path) as running:
-        assert running.stop()
+        assert running.stop(services.WITHIN)
         assert complaints(running.printed()) == []

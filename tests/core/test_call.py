@@ -75,10 +75,10 @@ def test_nothing_that_is_said_ever_raises(name: str, values: list[Any]) -> None:
     a, b, c, d = values
     arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         "usage": ((), {"input": a, "cache_write_1h": b, "source": c}),
-        "response": ((), {"model": a, "id": b, "finish": c, "service_tier": d}),
+        "response": ((), {"model": a, "id": b, "finish": c, "system_fingerprint": d}),
         "request": (
             (),
-            {"model": a, "temperature": b, "stop_sequences": c, "choice_count": d},
+            {"agent_id": a, "temperature": b, "stop_sequences": c, "compacted": d},
         ),
         "cost": ((a, b), {}),
         "retry": ((a if isinstance(a, str) else None,), {"delay": b}),

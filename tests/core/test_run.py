@@ -114,6 +114,14 @@ def test_history_is_bounded_and_durations_are_not_lost() -> None:
     assert sum(run.durations.values()) == 1_200
 
 
+def test_a_definition_that_is_no_text_is_refused_and_noted() -> None:
+    run = Run("r", "a")
+    run.start()
+    assert run.describe(agent_id="asst_1").describe().agent_id == "asst_1"
+    assert run.describe(agent_id=7).agent_id == "asst_1"  # type: ignore[arg-type]
+    assert run.refused == ("describe.agent_id",)
+
+
 def test_beats_are_no_changes_of_phase() -> None:
     run, notes, clock = begun()
     clock.advance(1)

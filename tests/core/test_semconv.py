@@ -58,6 +58,7 @@ def test_standard_names_are_those_of_the_conventions_while_these_know_them() -> 
     assert newer <= {
         "gen_ai.agent.version", "gen_ai.client.inference.operation.details",
         "gen_ai.client.operation.exception", "gen_ai.evaluation.result",
+        "gen_ai.conversation.compacted",
         "gen_ai.output.messages", "gen_ai.prompt.variable.", "gen_ai.prompt.version",
         "gen_ai.request.previous_response.id", "gen_ai.request.reasoning.level",
         "gen_ai.request.stream", "gen_ai.response.time_to_first_chunk",

@@ -1,4 +1,4 @@
-"""What the garbage collector calls leaves the context alone; a child process, since it may crash."""
+"""What the garbage collector calls leaves the context alone; in a child, since it may crash."""
 
 from __future__ import annotations
 

@@ -176,6 +176,40 @@ def test_one_block_may_be_entered_by_many_tasks(captured: Captured) -> None:
     assert asyncio.run(together()) == [("s-1", True)] * 4
 
 
+def test_a_using_block_entered_while_off_ends_nothing_of_another(captured: Captured) -> None:
+    shared = using(session="s-1")
+    with shared:
+        live.on = False
+        with shared:
+            pass
+        live.on = True
+        assert inherited().get("session.id") == "s-1"
+    assert inherited() == {}
+
+
+def test_each_task_leaves_its_own_using_block_whatever_else_is_attached(
+    captured: Captured,
+) -> None:
+    shared = using(session="s-1")
+
+    async def leak() -> None:
+        with shared:
+            attach(Context())
+            await asyncio.sleep(0)
+
+    async def keep() -> bool:
+        before = get_current()
+        with shared:
+            for _ in range(3):
+                await asyncio.sleep(0)
+        return get_current() is before
+
+    async def together() -> bool:
+        return (await asyncio.gather(leak(), keep()))[1]
+
+    assert asyncio.run(together())
+
+
 def test_names_may_be_members_of_an_enum(captured: Captured) -> None:
     class Name(str, Enum):
         SHOP = "shop"

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ from opentelemetry import _logs, metrics, trace
 
 from otel_empathy import wiring
 from otel_empathy.emit import safety
-from otel_empathy.pipeline import segments
+from otel_empathy.pipeline import segments, tail
 from otel_empathy.pipeline.log import Log
 from otel_empathy.pipeline.otlp import Otlp
 
@@ -403,8 +404,8 @@ def slow_disk(home: str, count: int, seconds: float) -> None:
 
 
 @program
-def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None:
-    """Writes while a signal handler raises at moments of chance."""
+def interrupted(home: str, times: int, endpoints: Mapping[str, str]) -> None:
+    """Writes while a signal handler raises, so many times, at moments of chance."""
 
     class Alarm(BaseException):  # like KeyboardInterrupt: nothing that swallows errors swallows it
         pass
@@ -422,7 +423,6 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
     signal.signal(signal.SIGALRM, ring)
     rung = 0
     finished: list[str] = []
-    end = time.monotonic() + seconds
     number = 0
 
     def go_on() -> None:
@@ -434,14 +434,14 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
             span(f"a-{number}")
             finished.append(f"a-{number}")
 
-    while time.monotonic() < end:
+    while rung < times:
         try:
             go_on()
         except Alarm:
             rung += 1
     armed = False
     signal.setitimer(signal.ITIMER_REAL, 0)
-    flushed = rt.flush(10)
+    flushed = rt.flush(60)
     tell_ledger(rt)
     say(rung=rung, finished=len(finished), flushed=flushed)
     rt.shutdown(5)
@@ -451,8 +451,8 @@ def interrupted(home: str, seconds: float, endpoints: Mapping[str, str]) -> None
 
 
 @program
-def reentrant(home: str, seconds: float, endpoints: Mapping[str, str], *, log: bool) -> None:
-    """Ends spans in a signal handler and in finalisers, in the middle of others."""
+def reentrant(home: str, times: int, endpoints: Mapping[str, str], *, log: bool) -> None:
+    """Ends spans in a signal handler and in finalisers, in the middle of others, so many each."""
     rt = begin(home, endpoints, log=log)
     ended = {"handler": 0, "finaliser": 0, "main": 0}
     ringing = False
@@ -476,14 +476,13 @@ def reentrant(home: str, seconds: float, endpoints: Mapping[str, str], *, log: b
     gc.set_threshold(5, 2, 2)
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0011)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while min(ended.values()) < times:
         Abandoned()
         span(f"main-{ended['main']}")
         ended["main"] += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
     gc.disable()
-    flushed = rt.flush(10)
+    flushed = rt.flush(60)
     tell_ledger(rt)
     say(ended=ended, flushed=flushed)
     rt.shutdown(5)
@@ -703,29 +702,81 @@ def memory_only(home: str, endpoints: Mapping[str, str], count: int, how: str) -
     say(files=[str(path) for path in Path(home).rglob("*")] if Path(home).exists() else [])
 
 
+def held() -> dict[str, int]:
+    """How much of everything this process holds."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return {
+        "rss": pages * os.sysconf("SC_PAGE_SIZE"),
+        "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+        "threads": len(os.listdir("/proc/self/task")),  # noqa: PTH208
+    }
+
+
 @program
 def soak(home: str, endpoints: Mapping[str, str], seconds: float, rate: float) -> None:
-    """Goes on for a while with a dead backend, and says how much of everything it holds."""
-    rt = begin(home, endpoints, segment_bytes=100_000, backlog_max_bytes=400_000, timeout=1)
-
-    def held() -> dict[str, int]:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return {
-            "rss": pages * 4096,
-            "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
-            "threads": threading.active_count(),
-        }
-
+    """Goes on at a pace with a dead backend, and says each minute how much of everything it has."""
+    rt = begin(home, endpoints, ship_delay=1000)
+    began = time.monotonic()
     number = 0
-    seen = []
-    begin_ = time.monotonic()
-    for part in range(4):
-        while time.monotonic() < begin_ + seconds * (part + 1) / 4:
+    minute = 0
+    while (now := time.monotonic()) < began + seconds:
+        if now >= began + 60 * minute:
+            say(held=held(), minute=minute)
+            minute += 1
+        for _ in range(max(1, int((now - began) * rate) - number)):
             span(f"a-{number}")
             number += 1
-            time.sleep(1 / rate)
-        seen.append(held())
-    say(held=seen, count=number)
+        time.sleep(0.01)
+    say(held=held(), minute=minute)
+    say(count=number)
+    rt.shutdown(2)
+    tell_ledger(rt)
+
+
+@program
+def grows(
+    home: str, endpoints: Mapping[str, str], parts: int, rounds: int, records: int
+) -> None:  # fmt: skip
+    """Does the same amount of work part by part, and says what it holds after each of them.
+
+    A round is a number of records, one look at the home, and one try to send. Nobody waits for time
+    to pass, so that a slow machine does as much as a quick one.
+    """
+    tail._MOST = 8 << 10  # so that the newest lines that memory holds are soon as many as they get
+    rt = begin(
+        home, endpoints, segment_bytes=100_000, backlog_max_bytes=400_000, log_max_bytes=1_000_000,
+        timeout=0.05, batch_records=10, metric_interval=36_000_000,
+    )  # fmt: skip
+    (backend,) = rt.backends
+
+    def tries() -> int:
+        return sum(backend.shipping.retries.values())
+
+    def quiet() -> bool:
+        names = {thread.name for thread in threading.enumerate()}
+        return rt.ledger().waiting == 0 and "otel-empathy-retention" not in names
+
+    number = 0
+    tracemalloc.start()
+    for _ in range(parts):
+        for _ in range(rounds):
+            spans("a", records, number)
+            number += records
+            before = tries()
+            backend._adopted_at = rt._retained = float("-inf")  # look around now
+            backend.reset()
+            assert until(lambda before=before: tries() > before, 60)
+        assert until(quiet, 60)
+        gc.collect()
+        lines = tracemalloc.take_snapshot().statistics("lineno")
+        living = {
+            f"{Path(one.traceback[0].filename).name}:{one.traceback[0].lineno}":
+                (one.count, one.size)
+            for one in lines
+        }  # fmt: skip
+        say(held=held(), living=living)
+        del lines, living
+    tracemalloc.stop()
     rt.shutdown(2)
     tell_ledger(rt)
 

@@ -22,7 +22,7 @@ from faults.proof import (
     lines,
     missing,
     names,
-    root_only,
+    own_mounts,
     unshipped,
     until,
 )
@@ -43,7 +43,7 @@ from otel_empathy.testing import ManualClock
 from otel_empathy.wiring import plans
 
 needs_mount = pytest.mark.skipif(
-    not root_only(), reason="a file system of one's own takes root and `unshare -m`"
+    not own_mounts(), reason="neither `unshare -m` nor `unshare -rm` may mount anything here"
 )
 RESOURCE = b'"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"t"}}]}'
 SCOPE = b'"scope":{"name":"s"}'
@@ -91,7 +91,7 @@ def test_on_a_full_disk_records_wait_and_are_written_and_shipped_when_room_retur
     mount = tmp_path / "mount"
     with Child(
         "full_disk",
-        before=["unshare", "-m"],
+        before=own_mounts(),
         home=mount / "home",
         mount=mount,
         endpoints={"b": spawned.endpoint},
@@ -121,7 +121,7 @@ def test_what_neither_disk_nor_memory_can_hold_is_counted(tmp_path: Path, spawne
     mount = tmp_path / "mount"
     with Child(
         "full_disk",
-        before=["unshare", "-m"],
+        before=own_mounts(),
         home=mount / "home",
         mount=mount,
         endpoints={"b": spawned.endpoint},
@@ -186,7 +186,7 @@ def test_a_slow_disk_holds_the_writers_thread_and_not_the_caller(empathy_home: P
 @pytest.mark.fault("S3")
 def test_a_disk_that_becomes_read_only_is_waited_for(tmp_path: Path) -> None:
     mount = tmp_path / "mount"
-    with Child("read_only", before=["unshare", "-m"], home=mount / "home", mount=mount) as child:
+    with Child("read_only", before=own_mounts(), home=mount / "home", mount=mount) as child:
         assert child.hear("trouble") == "io_error"
         assert child.heard[-1]["waiting"] == 50
         assert child.hear("back")

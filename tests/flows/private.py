@@ -168,7 +168,7 @@ def main() -> None:
     ) as runtime:
         for number, text in enumerate(given["texts"]):
             plant(text, number)
-        flushed = otel_empathy.flush(10)
+        flushed = otel_empathy.flush(60)
     print(json.dumps({"pid": os.getpid(), "flushed": flushed, "acked": runtime.ledger().acked}))
 
 

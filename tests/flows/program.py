@@ -76,7 +76,7 @@ def main() -> None:
         with using(user="ada@example.com", session="s-1", workflow="flow"):
             plan()
             foreign()
-        flushed = otel_empathy.flush(10)
+        flushed = otel_empathy.flush(60)
     print(json.dumps({"flushed": flushed, "ledger": runtime.ledger().as_dict()}))
 
 

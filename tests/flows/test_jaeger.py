@@ -14,7 +14,7 @@ from otel_empathy import open_store
 
 
 @pytest.mark.tool("jaeger")
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_the_demos_trace_is_read_back_as_it_was_sent(
     protocol: str, empathy_home: Path, tmp_path: Path
@@ -31,7 +31,7 @@ def test_the_demos_trace_is_read_back_as_it_was_sent(
         }
         done = subprocess.run(
             [sys.executable, "-m", "otel_empathy.cli", "demo"],
-            env=environ, capture_output=True, text=True, timeout=60,
+            env=environ, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         traces = open_store(empathy_home).traces(limit=100)

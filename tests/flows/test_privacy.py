@@ -19,6 +19,8 @@ import flow
 import pytest
 from planted import SECRETS
 
+pytestmark = pytest.mark.timeout(180)  # programs with every transport on a busy machine
+
 PROGRAM = Path(__file__).parent / "private.py"
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CANARY = "the canary sings in cage seventeen"
@@ -102,7 +104,7 @@ def run(
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, str(PROGRAM), *(argv or [])], input=json.dumps(given), text=True,
-            env={**clean, **(environ or {})}, capture_output=True, timeout=60,
+            env={**clean, **(environ or {})}, capture_output=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         facts = json.loads(done.stdout.splitlines()[-1])
@@ -115,7 +117,6 @@ def run(
 
 # -- C1: secrets ----------------------------------------------------------------------------------
 @pytest.mark.fault("C1")
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("capture", ["NO_CONTENT", "SPAN_AND_EVENT"])
 def test_no_planted_secret_of_any_kind_leaves_the_program(tmp_path: Path, capture: str) -> None:
     assert len(SECRETS) >= 40
@@ -180,7 +181,6 @@ with otel_empathy.configure(service="racer", home=sys.argv[1], backends=[]):
 
 
 @pytest.mark.fault("C2")
-@pytest.mark.timeout(60)
 def test_eight_programs_that_race_give_a_user_one_hash_and_no_guess_finds_it(
     tmp_path: Path,
 ) -> None:
@@ -200,7 +200,7 @@ def test_eight_programs_that_race_give_a_user_one_hash_and_no_guess_finds_it(
         assert racer.stdin is not None
         racer.stdin.write("\n")
         racer.stdin.flush()
-    said = "".join("".join(racer.communicate(timeout=20)) for racer in racers)
+    said = "".join("".join(racer.communicate(timeout=120)) for racer in racers)
     assert said == ""
     found = [
         one["record"]["attributes"]["user.hash"]["stringValue"]

@@ -13,6 +13,7 @@ import pytest
 from captured import Captured, capturing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_empathy.core.errors import WrongType, WrongValue
@@ -21,8 +22,10 @@ from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.settings import Capture
 from otel_empathy.core.states import Phase
 from otel_empathy.emit import safety
-from otel_empathy.emit.context import carry, current_run, using
+from otel_empathy.emit.context import carry, current_call, current_run, using
 from otel_empathy.emit.live import live
+from otel_empathy.emit.runs import open_run
+from otel_empathy.emit.tools import open_tool
 from otel_empathy.sources.agent import agent, phase, tool, workflow
 from otel_empathy.sources.llm import llm_call
 from otel_empathy.testing import ManualClock
@@ -661,6 +664,74 @@ def test_a_failing_tool(captured: Captured) -> None:
     assert found["empathy.call.outcome"] == "timeout"
     assert found["error.type"] == "TimeoutError"
     assert not [key for key in found if "arguments" in key or "result" in key]
+
+
+def test_a_tool_tells_under_which_id_it_was_asked_for(captured: Captured) -> None:
+    @tool
+    def weather(tool_call_id: str) -> None:
+        current_call().request(tool_call_id=tool_call_id)
+
+    weather("call_1")
+    with tool(name="maps") as call:
+        call.request(tool_call_id="call_2")
+    assert of(captured, "execute_tool weather")["gen_ai.tool.call.id"] == "call_1"
+    assert of(captured, "execute_tool maps")["gen_ai.tool.call.id"] == "call_2"
+    labels = [labels for labels, _ in captured.points("gen_ai.execute_tool.duration")]
+    assert all("gen_ai.tool.call.id" not in found for found in labels)
+
+
+def test_a_tool_takes_nothing_that_is_a_matter_of_calls_to_models(captured: Captured) -> None:
+    with tool(name="maps") as call:
+        call.usage(input=1).request(temperature=0.5).response(model="m").cost(1)
+    assert of(captured, "execute_tool maps") == {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "maps",
+        "gen_ai.tool.type": "function",
+        "empathy.call.outcome": "ok",
+    }
+    assert call.usage(input=2).tokens.input == 1  # it is over
+
+
+def test_the_id_of_a_tools_call_belongs_to_no_other_call(captured: Captured) -> None:
+    with llm_call(model="m") as call:
+        call.request(tool_call_id="call_1", temperature=0.5)
+    assert "gen_ai.tool.call.id" not in of(captured, "chat m")
+    assert of(captured, "chat m")["gen_ai.request.temperature"] == 0.5
+    assert safety.errors["extract", "request.tool_call_id"] == 1
+
+
+def test_an_id_of_a_tools_call_that_is_none_is_counted(captured: Captured) -> None:
+    with tool(name="maps") as call:
+        call.request(tool_call_id=7)
+    assert "gen_ai.tool.call.id" not in of(captured, "execute_tool maps")
+    assert safety.errors["extract", "request.tool_call_id"] == 1
+
+
+def test_what_opens_a_tool_may_know_its_id_and_kind_at_the_start(captured: Captured) -> None:
+    operation = open_tool("search", Context(), call_id="call_3", kind="extension")
+    assert operation is not None
+    assert operation.span.attributes["gen_ai.tool.call.id"] == "call_3"
+    operation.finish()
+    assert of(captured, "execute_tool search")["gen_ai.tool.type"] == "extension"
+    ((labels, _),) = captured.points("gen_ai.execute_tool.duration")
+    assert labels == {"gen_ai.tool.name": "search", "gen_ai.tool.type": "extension"}
+
+
+def test_a_run_tells_of_which_definition_it_is(captured: Captured) -> None:
+    with agent(name="a") as run:
+        assert current_run().describe(agent_id="asst_1") is run
+    assert run.agent_id == "asst_1"
+    assert of(captured, "invoke_agent a")["gen_ai.agent.id"] == "asst_1"
+    assert "gen_ai.agent.id" not in captured.points("gen_ai.invoke_agent.duration")[0][0]
+    assert run.describe(agent_id="asst_2").agent_id == "asst_1"
+
+
+def test_what_opens_a_run_may_know_the_definition_at_the_start(captured: Captured) -> None:
+    operation = open_run("a", Context(), timeouts=Timeouts(), policy="strict", agent_id="asst_1")
+    assert operation is not None
+    assert operation.span.attributes["gen_ai.agent.id"] == "asst_1"
+    assert operation.run.agent_id == "asst_1"
+    operation.finish()
 
 
 def test_agents_and_tools_are_described_by_their_docstrings(captured: Captured) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from captured import Captured, capturing
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_empathy.core.call import Call
@@ -19,6 +20,7 @@ from otel_empathy.core.limits import Timeouts
 from otel_empathy.core.prices import Prices
 from otel_empathy.core.usage import Usage
 from otel_empathy.emit import safety
+from otel_empathy.emit.calls import CallSpec, open_call
 from otel_empathy.emit.context import current_call, current_run, using
 from otel_empathy.emit.live import live
 from otel_empathy.sources.agent import agent, tool, workflow
@@ -262,6 +264,74 @@ def test_a_stream_is_timed_chunk_by_chunk() -> None:
         assert first == pytest.approx(0.5)
         (gaps,) = captured.metrics()["gen_ai.client.operation.time_per_output_chunk"]
         assert (gaps.count, gaps.sum) == (2, pytest.approx(0.3))
+
+
+def long_stream(number: int, chunk: Any = None) -> Any:
+    @llm_call(provider="openai", model="m")
+    def stream() -> Iterator[Any]:
+        yield from (chunk for _ in range(number))
+
+    return stream()
+
+
+@pytest.mark.parametrize("profile", ["default", "latest", "both"])
+def test_a_long_stream_records_its_chunks_on_the_way_and_each_once(profile: str) -> None:
+    chunk = {"model": "m-1", "service_tier": "flex", "choices": []}
+    names = {
+        "default": ["gen_ai.client.operation.time_per_output_chunk"],
+        "latest": ["gen_ai.client.inference.time_per_output_chunk"],
+        "both": [
+            "gen_ai.client.operation.time_per_output_chunk",
+            "gen_ai.client.inference.time_per_output_chunk",
+        ],
+    }[profile]
+    with capturing(profile=profile) as captured:
+        stream = long_stream(5_000, chunk)
+        for _ in range(4_500):
+            next(stream)
+        halfway = captured.metrics()
+        for name in names:
+            (point,) = halfway[name]
+            assert 3_000 < point.count < 4_500
+        assert len(list(stream)) == 500
+        (span,) = captured.spans
+        measured = captured.metrics()
+        for name in names:
+            (point,) = measured[name]
+            assert point.count == 4_999
+            assert point.attributes["gen_ai.response.model"] == "m-1"
+            assert point.attributes["openai.response.service_tier"] == "flex"
+            assert span.context is not None
+            assert {e.trace_id for e in point.exemplars} == {span.context.trace_id}
+
+
+def test_an_extract_of_ones_own_is_asked_once_also_for_a_long_stream(captured: Captured) -> None:
+    asked = []
+
+    @llm_call(extract=lambda chunks: asked.append(len(chunks)))
+    def stream() -> Iterator[int]:
+        yield from range(3_000)
+
+    assert len(list(stream())) == 3_000
+    assert asked == [3_000]
+
+
+def test_a_long_stream_inside_another_call_is_measured_by_that_one_alone(
+    captured: Captured,
+) -> None:
+    with llm_call(model="outer"):
+        list(long_stream(3_000))
+    assert "gen_ai.client.operation.time_per_output_chunk" not in captured.metrics()
+
+
+def test_a_long_stream_out_of_a_cache_is_no_client_call(captured: Captured) -> None:
+    @llm_call(model="m")
+    def stream() -> Iterator[int]:
+        current_call().cached("exact")
+        yield from range(3_000)
+
+    assert len(list(stream())) == 3_000
+    assert "gen_ai.client.operation.time_per_output_chunk" not in captured.metrics()
 
 
 class ClientStream:
@@ -994,7 +1064,7 @@ def test_other_kinds_of_calls_are_calls_of_their_own(captured: Captured) -> None
 def test_a_tool_or_an_agent_inside_a_call_begins_anew(captured: Captured) -> None:
     @tool
     def search() -> None:
-        assert current_call().closed
+        assert current_call().operation == "execute_tool"
         with llm_call(model="inside tool"):
             pass
 
@@ -1114,6 +1184,66 @@ def test_the_service_tier_of_others_decides_about_the_price_alone(priced: Captur
     found = attributes(priced)
     assert "openai.response.service_tier" not in found
     assert "empathy.cost.amount" not in found
+
+
+def test_what_only_openai_has_is_told_of_openai_alone(captured: Captured) -> None:
+    for provider in ("openai", "anthropic"):
+        with llm_call(provider=provider, model="m") as call:
+            call.request(api_type="responses", service_tier="flex")
+            call.response(service_tier="default", system_fingerprint="fp_1")
+    names = ("openai.api.type", "openai.request.service_tier", "openai.response.service_tier")
+    ours, theirs = (dict(span.attributes or {}) for span in captured.spans)
+    assert [ours[name] for name in names] == ["responses", "flex", "default"]
+    assert ours["openai.response.system_fingerprint"] == "fp_1"
+    assert not [name for name in theirs if name.startswith("openai.")]
+    for labels, _ in captured.points("gen_ai.client.operation.duration"):
+        assert all(name in labels for name in names) == (labels["gen_ai.provider.name"] == "openai")
+        assert "openai.response.system_fingerprint" not in labels
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_fingerprint_is_read_from_replies(captured: Captured, *, streamed: bool) -> None:
+    reply = {**REPLY, "system_fingerprint": "fp_7"}
+    made = llm_call(provider="openai")(lambda: ClientStream([reply]) if streamed else reply)()
+    if streamed:
+        list(made)
+    assert attributes(captured)["openai.response.system_fingerprint"] == "fp_7"
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_a_conversation_that_was_compacted_says_so(captured: Captured, *, compacted: bool) -> None:
+    with llm_call(model="m") as call:
+        call.request(compacted=compacted)
+    assert attributes(captured).get("gen_ai.conversation.compacted") is (compacted or None)
+
+
+def test_a_remote_agent_is_named_by_what_was_asked_for(captured: Captured) -> None:
+    with agent(name="local"), llm_call(operation="create_agent", provider="p") as call:
+        call.request(agent="remote", agent_id="asst_1")
+    found = dict(captured.span("create_agent remote").attributes or {})
+    assert (found["gen_ai.agent.name"], found["gen_ai.agent.id"]) == ("remote", "asst_1")
+
+
+def test_samplers_see_the_server_of_a_call() -> None:
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+
+    seen: list[dict[str, Any]] = []
+
+    class Watching(Sampler):
+        def should_sample(self, *args: Any, **kwargs: Any) -> Any:
+            seen.append(dict(args[4] or {}))
+            return ALWAYS_ON.should_sample(*args, **kwargs)
+
+        def get_description(self) -> str:
+            return "watching"
+
+    with capturing(sampler=Watching()) as captured:
+        operation = open_call(CallSpec(model="m", server=("api.example.com", 443)), Context())
+        assert operation is not None
+        operation.finish()
+        assert (seen[0]["server.address"], seen[0]["server.port"]) == ("api.example.com", 443)
+        ((labels, _),) = captured.points("gen_ai.client.operation.duration")
+        assert (labels["server.address"], labels["server.port"]) == ("api.example.com", 443)
 
 
 def test_a_retrieval_is_named_after_its_source(captured: Captured) -> None:

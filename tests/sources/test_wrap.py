@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import gc
 import inspect
@@ -15,7 +16,7 @@ import pytest
 from captured import Captured
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opentelemetry.context import attach, detach, get_current, set_value
+from opentelemetry.context import Context, attach, detach, get_current, set_value
 from opentelemetry.trace import StatusCode, get_current_span
 
 from otel_empathy.core.errors import WrongType, WrongValue
@@ -716,6 +717,186 @@ def test_a_block_entered_by_many_threads_finds_its_own(captured: Captured) -> No
         assert all(task.result(10) for task in [pool.submit(work) for _ in range(4)])
     assert captured.open == 0
     assert len(captured.spans) == 400
+
+
+def silent() -> Any:
+    return set_value("suppress_instrumentation", True)
+
+
+def test_a_silent_entry_ends_nothing_of_another(captured: Captured) -> None:
+    shared = llm_call(model="m")
+    with shared as outer:
+        token = attach(silent())
+        with shared as inner:
+            assert inner.closed
+        detach(token)
+        assert not outer.closed
+        assert captured.names == []
+    assert captured.names == ["chat m"]
+
+
+def test_a_silent_entry_of_a_task_leaves_the_one_of_another_task_alone(captured: Captured) -> None:
+    shared = llm_call(model="m")
+
+    async def speak(entered: asyncio.Event, go: asyncio.Event) -> None:
+        with shared as call:
+            entered.set()
+            await go.wait()
+            call.response(id="mine")
+
+    async def be_silent(entered: asyncio.Event, go: asyncio.Event) -> None:
+        await entered.wait()
+        attach(silent())
+        with shared:
+            pass
+        go.set()
+
+    async def together() -> None:
+        entered, go = asyncio.Event(), asyncio.Event()
+        await asyncio.gather(speak(entered, go), be_silent(entered, go))
+
+    asyncio.run(together())
+    (span,) = captured.spans
+    assert (span.attributes or {})["gen_ai.response.id"] == "mine"
+
+
+def test_an_entry_from_before_the_end_of_telemetry_is_not_ended_by_a_later_one(
+    captured: Captured,
+) -> None:
+    shared = phase("thinking")
+    with shared:
+        live.on = False
+        with shared:
+            pass
+        live.on = True
+        assert captured.open == 1
+    assert captured.names == ["phase thinking"]
+
+
+def test_each_task_ends_its_own_block_whatever_else_is_attached(captured: Captured) -> None:
+    shared = llm_call(model="m")
+
+    async def use(name: str, steps: int) -> None:
+        with shared as call:
+            attach(set_value("left behind", name))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            call.response(id=name)
+
+    async def together() -> None:
+        await asyncio.gather(use("long", 9), use("short", 1), use("middle", 4))
+
+    asyncio.run(together())
+    found = [(span.attributes or {}).get("gen_ai.response.id") for span in captured.spans]
+    assert found == ["short", "middle", "long"]
+
+
+def test_one_block_inside_itself_ends_from_the_inside_out(captured: Captured) -> None:
+    shared = tool(name="t")
+    before = get_current()
+    with shared as outer, shared as middle:
+        token = attach(set_value("other", 1))
+        with shared as inner:
+            assert current_call() is inner
+        assert (inner.closed, middle.closed, outer.closed) == (True, False, False)
+        detach(token)
+        assert current_call() is middle
+    assert (middle.closed, outer.closed) == (True, True)
+    assert get_current() is before
+    inmost, second, first = captured.spans
+    assert inmost.parent == second.context
+    assert second.parent == first.context
+
+
+def test_a_block_entered_again_and_again_leaves_nothing_behind(captured: Captured) -> None:
+    shared = phase("thinking")
+    attach(set_value("leaked", 1))
+    for _ in range(100):
+        with shared:
+            attach(set_value("leaked", 2))
+    key = shared._entries._key
+    assert shared._entries.open == {}
+    assert getattr(get_current().get(key), "outer", None) is None
+    attach(Context())
+
+
+def test_a_block_that_a_generator_left_open_ends_with_it_elsewhere(captured: Captured) -> None:
+    shared = llm_call(model="m")
+
+    def steps() -> Iterator[int]:
+        with shared:
+            yield 1
+
+    stream = steps()
+    contextvars.Context().run(next, stream)
+    assert captured.open == 1
+    contextvars.Context().run(stream.close)
+    (span,) = captured.spans
+    assert (span.attributes or {})["empathy.call.outcome"] == "abandoned"
+
+
+def test_a_block_ended_in_another_context_is_the_one_entered_from_there(
+    captured: Captured,
+) -> None:
+    shared = llm_call(model="m")
+
+    def requested(name: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        around = contextvars.copy_context()
+        around.run(attach, set_value("request", name))
+
+        def enter() -> None:
+            shared.__enter__().response(id=name)
+
+        # Each in a context of its own, as thread pools do with what surrounds them.
+        return (
+            lambda: around.copy().run(enter),
+            lambda: around.copy().run(shared.__exit__, None, None, None),
+        )
+
+    begin_a, end_a = requested("a")
+    begin_b, end_b = requested("b")
+    for step in (begin_a, begin_b, end_a, end_b):
+        step()
+    assert [(s.attributes or {})["gen_ai.response.id"] for s in captured.spans] == ["a", "b"]
+
+
+def test_the_collector_ends_the_block_of_what_it_closes_and_no_other(captured: Captured) -> None:
+    shared = llm_call(model="m")
+
+    def steps() -> Iterator[int]:
+        with shared as call:
+            call.response(id="dropped")
+            yield 1
+
+    stream = steps()
+    contextvars.Context().run(next, stream)
+    circle: list[Any] = [stream]
+    circle.append(circle)
+    with shared as mine:
+        mine.response(id="mine")
+        del stream, circle
+        gc.collect()
+        assert not mine.closed
+    spans.reap()
+    found = [dict(span.attributes or {}) for span in captured.spans]
+    assert [(one["gen_ai.response.id"], one["empathy.call.outcome"]) for one in found] == [
+        ("mine", "ok"),
+        ("dropped", "abandoned"),
+    ]
+
+
+def test_a_phase_is_measured_in_its_own_span(captured: Captured) -> None:
+    shared = phase("thinking")
+    with agent(name="a"), phase("llm_interaction"), shared:
+        pass
+    thinking = captured.span("phase thinking").context
+    (point,) = [
+        point
+        for point in captured.metrics()["empathy.phase.duration"]
+        if point.attributes["empathy.phase.name"] == "thinking"
+    ]
+    assert thinking is not None
+    assert [exemplar.span_id for exemplar in point.exemplars] == [thinking.span_id]
 
 
 def test_a_block_with_a_limit_or_a_guard_needs_a_function(captured: Captured) -> None:

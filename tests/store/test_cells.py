@@ -9,7 +9,7 @@ from store.lines import NOW, SECOND, call, line, segment, span
 
 from otel_empathy.store import cells
 from otel_empathy.store.calls import calls
-from otel_empathy.store.cells import Durations, add_up
+from otel_empathy.store.cells import Durations, add_up, summed
 from otel_empathy.store.reader import Reader
 from otel_empathy.store.window import ALWAYS
 
@@ -68,6 +68,22 @@ def test_cells_are_the_sums_of_the_calls(tmp_path, seed):
         key: [*sums[:4], pytest.approx(sums[4], abs=Decimal("1e-8")), *sums[5:]]
         for key, sums in expected.items()
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("by_user", [False, True])
+@pytest.mark.parametrize("most", [20_000, 4])
+def test_calls_add_up_to_the_same_cells(tmp_path, monkeypatch, seed, by_user, most):
+    monkeypatch.setattr(cells, "_MOST", most)
+    monkeypatch.setattr(cells, "_EXACT", 100)
+    dice = random.Random(seed)
+    content = [line(*[random_call(dice) for _ in range(dice.randrange(1, 6))]) for _ in range(120)]
+    segment(tmp_path, *content)
+    fast = add_up(Reader(tmp_path), ALWAYS, by_user=by_user)
+    slow = summed(calls(Reader(tmp_path), ALWAYS), by_user=by_user)
+    assert slow.cells == fast.cells
+    for share in (0.05, 0.5, 0.95, 1):
+        assert slow.durations.quantile(share) == fast.durations.quantile(share)
 
 
 def test_money_is_added_up_exactly(tmp_path):

@@ -9,7 +9,8 @@ from types import MappingProxyType
 import pytest
 from store.lines import DAY, NOW, Clock, call, line, log_line, pairs, segment, span
 
-from otel_empathy.core.errors import WrongValue
+from otel_empathy.core.errors import SettingError, WrongValue
+from otel_empathy.core.prices import Prices
 from otel_empathy.views.store import Store, open_store
 
 EVENT = MappingProxyType(
@@ -115,15 +116,44 @@ def test_usage_and_savings_are_those_that_are_asked_for_apart(tmp_path, method):
     assert saved == store.savings(7, method=method)
 
 
-def test_usage_and_savings_are_of_the_same_calls_while_others_are_written(tmp_path):
-    segment(tmp_path, line(call()), seq=1)
+@pytest.mark.parametrize("method", ["premium_mean", "repriced"])
+def test_savings_read_the_log_once(tmp_path, method):
+    segment(tmp_path, line(call(tier="premium")))
+    store = Store(tmp_path, clock=Clock())
+    scans = []
+    scan = store.reader.scan
+    store.reader.scan = lambda *given, **named: scans.append(given) or scan(*given, **named)
+    store.savings(method=method)
+    store.usage_and_savings(method=method)
+    assert len(scans) == 2
+
+
+def test_prices_are_those_of_the_settings(tmp_path, monkeypatch):
+    file = tmp_path / "prices.json"
+    rates = {"input": 30, "output": 60, "cache_read": 3}
+    file.write_text(json.dumps({"models": {"acme/own": rates}}))
+    home = tmp_path / "home"
+    segment(home, line(call(provider="acme", model="own", cached=1_000_000)))
+    monkeypatch.setenv("OTEL_EMPATHY_PRICES", str(file))
+    assert open_store(home, clock=Clock()).cache(days=7).savings == 27
+    bundled = open_store(home, clock=Clock(), prices=Prices.bundled())
+    assert bundled.cache(days=7).unpriced_models == ("acme/own",)
+    file.write_text("nonsense")
+    with pytest.raises(SettingError):
+        open_store(home, clock=Clock()).cache(days=7)
+
+
+@pytest.mark.parametrize("method", ["premium_mean", "repriced"])
+def test_usage_and_savings_are_of_the_same_calls_while_others_are_written(tmp_path, method):
+    segment(tmp_path, line(call(tier="premium")), seq=1)
 
     def write(done, total):
-        segment(tmp_path, line(call()), seq=2)
+        segment(tmp_path, line(call(tier="premium")), seq=2)
 
     store = Store(tmp_path, clock=Clock(), progress=write)
-    used, saved = store.usage_and_savings(days=7)
+    used, saved = store.usage_and_savings(days=7, method=method)
     assert used.total_calls == saved.total_calls
+    assert saved.actual_cost == used.exact_cost
     with pytest.raises(WrongValue, match="premium_mean or repriced"):
         store.usage_and_savings(method="guessed")
 

@@ -180,6 +180,27 @@ class TestSavings:
         ).savings(method="repriced", reference="demo/big")
         assert found.baseline_cost == Decimal("0.5")
 
+    def test_calls_in_other_currencies_and_of_absurd_size_are_repriced_too(self, tmp_path):
+        found = store(
+            tmp_path,
+            call(input=1_000_000, output=0, cost=1.0),
+            call(input=float(2**70), output=0, cost=2.0),  # other programs write what they like
+            call(cost=5.0, more={"empathy.cost.currency": "EUR"}),
+            call(cost=None, input=1_000_000, output=0),
+        ).savings(method="repriced", reference="demo/big")
+        assert found.actual_cost == 3
+        assert found.baseline_cost == pytest.approx(Decimal(10 + (2**63 - 1) // 10**5))
+        assert found.unpriced_calls == 1
+
+    def test_a_reference_in_another_currency_is_refused(self, tmp_path):
+        entry = {"input": 1, "output": 2, "currency": "EUR"}
+        prices = Prices.bundled().override({"demo/euro": entry})
+        segment(tmp_path, line(call(cost=1.0)))
+        with pytest.raises(WrongValue, match="its prices are in EUR, the calls were paid in USD"):
+            Store(tmp_path, clock=Clock(), prices=prices).savings(
+                method="repriced", reference="demo/euro"
+            )
+
     @pytest.mark.parametrize("reference", [None, "demo", "demo/unheard-of"])
     def test_a_reference_without_prices_is_refused(self, tmp_path, reference):
         with pytest.raises(WrongValue, match="reference"):

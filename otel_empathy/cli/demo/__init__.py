@@ -77,15 +77,19 @@ def _run(screen: Screen, home: Path, endpoint: str | None) -> tuple[int, dict[st
         named = from_environment(settings_of(home)[0].environ)
         backends = [*named, otel_empathy.Otlp(endpoint)]
     began = SYSTEM.time_ns()
-    with ModelServer(SCRIPT) as server:
+    runtime = otel_empathy.configure(
+        service=SERVICE, home=home, backends=backends, settings={"prices": FILE}
+    )
+    with runtime, ModelServer(SCRIPT) as server:
+        if runtime.degraded is not None:
+            raise Finding(
+                f"there can be no log: {runtime.degraded}; "
+                "set OTEL_EMPATHY_HOME, or --home, to a folder of yours."
+            )
         screen.note(f"an agent asks the model server on 127.0.0.1:{server.port} …")
-        runtime = otel_empathy.configure(
-            service=SERVICE, home=home, backends=backends, settings={"prices": FILE}
-        )
-        with runtime:
-            plan_a_day(Chat(port=server.port), _WISH)
-            runtime.flush(_TIMEOUT)
-            balance = runtime.ledger()
+        plan_a_day(Chat(port=server.port), _WISH)
+        runtime.flush(_TIMEOUT)
+        balance = runtime.ledger()
     return began, {
         name: f"{row.state}, {count(row.shipped)} of {count(row.acked)} records shipped"
         for name, row in balance.backends.items()
