@@ -22,21 +22,14 @@ from typing import Any, final
 from otel_empathy._version import __version__
 from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
-from otel_empathy.core.errors import SettingError
+from otel_empathy.core.errors import SettingError, WrongType
 from otel_empathy.core.identity import UserHash
 from otel_empathy.core.prices import Prices
 from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.settings import Settings
 from otel_empathy.emit import safety
 from otel_empathy.emit.live import live
-from otel_empathy.pipeline import (
-    environment,
-    inside,
-    retention,
-    segments,
-    self_health,
-    transport,
-)
+from otel_empathy.pipeline import inside, retention, segments, self_health
 from otel_empathy.pipeline.backends import Backend
 from otel_empathy.pipeline.cursor import Position
 from otel_empathy.pipeline.encode_json import Limits
@@ -45,17 +38,16 @@ from otel_empathy.pipeline.ledger import Balance, Record
 from otel_empathy.pipeline.log import Jsonl, Log, Options
 from otel_empathy.pipeline.memory import Memory
 from otel_empathy.pipeline.otlp import Console, Otlp
+from otel_empathy.pipeline.plans import BackendValue, checked, environment_backends, plans
 from otel_empathy.pipeline.processor import Sink
 from otel_empathy.pipeline.providers import Providers
-from otel_empathy.pipeline.shipping import Plan, Sender
+from otel_empathy.pipeline.shipping import Plan
 
 __all__ = ["Runtime", "configure", "flush", "runtime", "shutdown"]
 
 _RETAIN_EVERY = 60.0
 _EXIT = 1.8  # seconds that the end of a program may take longer because of us
 _UNHEALTHY_WAIT = 1.0  # seconds that an exit waits for a backend that is known to be in trouble
-
-BackendValue = Otlp | Console | Jsonl | Any
 
 
 @final
@@ -81,12 +73,11 @@ class Runtime:
         self.backends: tuple[Backend, ...] = ()
         self._plans: tuple[Plan, ...] = ()
         self._record: Record | None = None
-        self._saved: Counter[str] = Counter()
         self._retained = float("-inf")
         self._lock = threading.Lock()
         self._closed = False
         if self.on:
-            self._build(backends)
+            self._check(backends)
 
     def __enter__(self) -> Runtime:
         return self
@@ -101,9 +92,15 @@ class Runtime:
 
     # -- setting up -------------------------------------------------------------------------------
 
-    def _build(self, backends: Sequence[Otlp | Console | Any]) -> None:
+    def _check(self, backends: Sequence[Otlp | Console | Any]) -> None:
+        """Refuse what cannot be used, before anything is touched.
+
+        Raises:
+            SettingError: A value cannot be used.
+        """
         settings = self.settings
         self._plans = plans(backends, settings, self.clock)
+        self._prices = _prices(settings)
         if settings.log:
             try:
                 segments.make_home(self.home, unsafe=settings.unsafe_home)
@@ -111,6 +108,12 @@ class Runtime:
                 # A home that cannot be written must not stop the program: records wait in memory,
                 # and the log says so when the first one comes.
                 self.degraded = str(error)
+
+    def start(self) -> None:
+        """Join the providers, and let the sources emit."""
+        if not self.on:
+            return
+        settings = self.settings
         scrub = Scrubber()
         self.scrub = scrub
         self.hash_user = UserHash(settings.secret_file or self.home / "secret")
@@ -154,7 +157,7 @@ class Runtime:
             profile=settings.genai_metrics,
             cost_names=settings.cost_names,
             propagate=settings.propagate,
-            prices=_prices(settings),
+            prices=self._prices,
             hash_user=self.hash_user,
             user=settings.user,
             scrub=scrub,
@@ -394,7 +397,10 @@ class Runtime:
     def before_fork(self) -> list[Any]:
         """Wait until no thread is just opening a file, so that a child inherits known files."""
         writers = self.log.writers.values() if isinstance(self.log, Log) else ()
-        locks = [*(writer.io for writer in writers), *(one.taking for one in self.backends)]
+        locks: list[Any] = [
+            *(writer.io for writer in writers),
+            *(one.taking for one in self.backends),
+        ]
         return [lock for lock in locks if lock.acquire(timeout=0.05)]
 
     def reborn(self) -> None:
@@ -429,6 +435,7 @@ class Runtime:
 _runtime: Runtime | None = None
 _hooked = False
 _held: list[Any] = []
+_configuring = threading.RLock()  # two calls at once would both join the providers
 
 
 def configure(
@@ -460,8 +467,11 @@ def configure(
     """
     global _runtime  # noqa: PLW0603 - one runtime per process
     arguments: dict[str, Any] = dict(settings or {})
-    arguments.update({"service": service, "home": home, "capture": capture, "host": host})
-    given = list(backends) if backends is not None else None
+    named = {"service": service, "home": home, "capture": capture, "host": host}
+    arguments.update({name: value for name, value in named.items() if value is not None})
+    given = checked(backends) if backends is not None else None
+    if not isinstance(log, (bool, Jsonl)):
+        raise WrongType(f"log={log!r}: must be True, False or Jsonl(…)")
     jsonl = [one for one in (log, *(given or ())) if isinstance(one, Jsonl)]
     for value in jsonl:
         arguments.update(
@@ -469,27 +479,30 @@ def configure(
             log_max_bytes=value.keep,
             retention_days=value.days,
         )
-        arguments["home"] = value.home or arguments["home"]
+        if value.home is not None:
+            arguments["home"] = value.home
     if log is False and not jsonl:
         arguments["log"] = False
     decided = Settings.load(**arguments)
     chosen = (
         environment_backends(decided)
         if given is None
-        else [_checked(one) for one in given if not isinstance(one, Jsonl)]
+        else [one for one in given if not isinstance(one, Jsonl)]
     )
-    if _runtime is not None:
-        warnings.warn(
-            "configure() was called again: the new settings replace the earlier ones",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        _runtime.shutdown()
-    made = Runtime(decided, chosen)
-    _runtime = made
-    if made.on:
-        atexit.register(made.shutdown, _EXIT)
-        _hook(made)
+    with _configuring:
+        made = Runtime(decided, chosen)
+        if _runtime is not None:
+            warnings.warn(
+                "configure() was called again: the new settings replace the earlier ones",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            _runtime.shutdown()
+        made.start()
+        _runtime = made
+        if made.on:
+            atexit.register(made.shutdown, _EXIT)
+            _hook(made)
     return made
 
 
@@ -507,83 +520,6 @@ def shutdown(timeout: float = 3.0) -> None:
     """End telemetry; a program that just ends needs no call."""
     if _runtime is not None:
         _runtime.shutdown(timeout)
-
-
-def environment_backends(settings: Settings) -> list[Otlp | Console]:
-    """The backends that the standard variables name."""
-    found: list[Otlp | Console] = list(environment.from_environment(settings.environ))
-    console = environment.console_from_environment(settings.environ)
-    return [*found, console] if console is not None else found
-
-
-def plans(
-    backends: Sequence[Otlp | Console | Any], settings: Settings, clock: Clock
-) -> tuple[Plan, ...]:
-    """How each backend is served.
-
-    Raises:
-        SettingError: Two backends have one name.
-    """
-    made: list[Plan] = []
-    for one in backends:
-        if isinstance(one, (Otlp, Console)):
-            value = environment.resolve(one, settings.environ) if isinstance(one, Otlp) else one
-            plan = Plan(
-                name=value.name or "otlp",
-                connect=_connector(value, clock),
-                signals=tuple(value.signals),
-                start=getattr(value, "start", "now"),
-                delta=getattr(value, "temporality", None) in {"delta", "lowmemory"},
-                timeout=getattr(value, "timeout", None) or 10.0,
-                component=_component(value),
-            )
-        else:
-            plan = Plan(name=str(getattr(one, "name", type(one).__name__)), connect=_itself(one))
-        if any(other.name == plan.name for other in made):
-            raise SettingError(
-                f"backends: two are named {plan.name!r}; give one of them another name="
-            )
-        made.append(plan)
-    return tuple(made)
-
-
-def _component(value: Otlp | Console) -> str:
-    """What the conventions call an exporter of this kind."""
-    if isinstance(value, Console):
-        return "console_exporter"
-    return {"grpc": "otlp_grpc_exporter", "http/json": "otlp_http_json_exporter"}.get(
-        value.protocol or "", "otlp_http_exporter"
-    )
-
-
-def _connector(value: Otlp | Console, clock: Clock) -> Any:
-    def connect() -> Sender:
-        return transport.connect(value, clock)
-
-    return connect
-
-
-def _itself(sender: Any) -> Any:
-    def connect() -> Sender:
-        made: Sender = sender
-        return made
-
-    return connect
-
-
-def _checked(one: Any) -> Any:
-    if isinstance(one, (Otlp, Console)):
-        return one
-    if callable(getattr(one, "send", None)) and callable(getattr(one, "close", None)):
-        return one
-    raise _NoBackend(
-        f"backends: {one!r} is no backend; give Otlp(…), Console(…), Jsonl(…) or an object with "
-        "send(signal, chunks, deadline) and close()"
-    )
-
-
-class _NoBackend(SettingError, TypeError):
-    """An object was given as a backend that cannot be one."""
 
 
 def _prices(settings: Settings) -> Prices:
@@ -630,6 +566,8 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
+    global _configuring  # noqa: PLW0603 - another thread of the parent may hold it
+    _configuring = threading.RLock()
     _held.clear()
     if _runtime is not None and _runtime.on:
         with safety.guarded("callback"):

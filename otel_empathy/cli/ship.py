@@ -63,7 +63,7 @@ def command(
     from otel_empathy.pipeline.backends import ship
     from otel_empathy.pipeline.environment import from_environment
     from otel_empathy.pipeline.otlp import Otlp
-    from otel_empathy.wiring import plans
+    from otel_empathy.pipeline.plans import plans
 
     screen = Screen(as_json=as_json)
     settings, complaints = settings_of(home)

@@ -27,6 +27,7 @@ __all__ = [
     "Console",
     "Otlp",
     "Protocol",
+    "backend_name",
     "basic",
     "masked",
     "origin",
@@ -114,13 +115,8 @@ class Otlp:
             self._set(files, _file(files, getattr(self, files)))
         if self.client_key is not None and self.client_certificate is None:
             raise SettingError("client_key without client_certificate: give both")
-        if self.name is not None and not (
-            isinstance(self.name, str) and _NAME.fullmatch(self.name)
-        ):
-            raise SettingError(
-                f"name={self.name!r}: must be letters, digits, dots, dashes and underscores, "
-                "since the cursor's folder is called so; write for example 'collector-1'"
-            )
+        if self.name is not None:
+            backend_name(self.name)
         headers = _headers(self.headers)
         urls: dict[str, str] = {}
         for signal, url in (self.urls or {}).items():
@@ -181,6 +177,7 @@ class Console:
     signals: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        backend_name(self.name)
         object.__setattr__(self, "signals", _signals(self.signals or SIGNAL_NAMES))
 
 
@@ -188,6 +185,16 @@ def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of an address, the port also where it is left out."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
+
+
+def backend_name(value: object) -> str:
+    """The name of a backend, or SettingError."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise SettingError(
+        f"name={value!r}: must be letters, digits, dots, dashes and underscores, "
+        "since the cursor's folder is called so; write for example 'collector-1'"
+    )
 
 
 # -- rules of single values -----------------------------------------------------------------------

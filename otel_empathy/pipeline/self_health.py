@@ -331,6 +331,7 @@ _ROWS: tuple[tuple[Metric, Observe], ...] = (
     *_each(_QUEUES, _Seen.queue),
     *_each(_CAPACITIES, _Seen.capacity),
     (semconv.BACKEND_BACKLOG, _Seen.backlog),
+    (semconv.BACKEND_LAG, _Seen.lag),
     (semconv.BACKEND_STATES, _Seen.states),
     (semconv.BACKEND_RETRIES, _Seen.retries),
     (semconv.LOG_SIZE, _Seen.size),

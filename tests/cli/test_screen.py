@@ -108,8 +108,9 @@ def test_several_growing_columns_share_what_is_missing() -> None:
         (60, ["name", "calls", "tokens", "cost"]),
         (43, ["name", "calls", "tokens", "cost"]),
         (42, ["name", "calls", "cost"]),
-        (34, ["name", "cost"]),
-        (20, ["name", "cost"]),
+        (31, ["name", "calls", "cost"]),
+        (30, ["name", "cost"]),
+        (24, ["name", "cost"]),
     ],
 )
 def test_a_narrow_terminal_gets_fewer_columns_and_no_half_of_a_number(
@@ -122,13 +123,12 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_half_of_a_number(
         Column("tokens", right=True, spare=2),
         Column("cost", right=True),
     )
-    row = ("x" * 30, "1,234", "98,765,432", "$0.004676")
+    known = {"calls": "1,234", "tokens": "98,765,432", "cost": "$0.004676"}
+    row = ("x" * 30, *known.values())
     Screen(as_json=False, out=out, width=width).table(columns, [row])
     head, _, line = out.getvalue().splitlines()
     assert head.split() == titles
-    if width > 30:
-        assert line.split()[1:] == [row[place] for place in range(1, 4) if row[place] in line]
-        assert len(line.split()) == len(titles)
+    assert line.split()[1:] == [known[title] for title in titles[1:]]
     assert len(line) <= width
 
 

@@ -242,3 +242,35 @@ def test_after_a_second_configure_the_figures_are_those_of_the_second_runtime(
     log = ("empathy_log", "empathy_log/log")
     assert labelled(found, "otel.sdk.processor.span.processed") == {log: 1}
     assert labelled(found, "otel.sdk.span.started") == {("none", "RECORD_AND_SAMPLE"): 1}
+
+
+def test_a_backend_lags_by_the_age_of_the_oldest_record_that_it_has_not_taken(
+    empathy_home: Path,
+) -> None:
+    code = """
+        import time
+        from otel_empathy.pipeline import self_health
+        down = otel_empathy.Otlp("http://127.0.0.1:9", name="down")
+        up = otel_empathy.Otlp(os.environ["ENDPOINT"], name="up")
+        rt = otel_empathy.configure(home=HOME, backends=[down, up])
+        before = time.time_ns()
+        trace.get_tracer("t").start_span("x").end()
+        healthy = next(b for b in rt.backends if b.name == "up")
+        end = time.monotonic() + 15
+        while healthy.shipping.settled_own["traces"] < 1 and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        least = 0.5
+        seen = self_health._present
+        lags = {
+            (o.attributes["empathy.backend.name"], o.attributes["empathy.log.signal"]): o.value
+            for o in seen.lag()
+        }
+        most = (time.time_ns() - before) / 1e9
+        assert least <= lags["down", "traces"] <= most + 0.001, (lags, most)
+        assert lags["up", "traces"] == 0, lags
+        assert lags["down", "metrics"] == 0, lags  # none were collected yet
+        otel_empathy.shutdown(0.1)
+        """
+    with FaultyBackend() as backend:
+        points(empathy_home, code, ENDPOINT=backend.endpoint)
