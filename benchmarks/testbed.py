@@ -337,12 +337,10 @@ def proofs(scale: float) -> list[Proof]:
         Proof(f"S1 {few(1000):,} kills of 8 writers", lambda home: kills(home, few(1000))),
         Proof(f"S5 8 processes x 8 threads x {few(2000):,}", lambda home: writers(home, few(2000))),
         Proof(f"P3 {few(500)} forks under 8 threads", lambda home: forks(home, few(500))),
-        Proof(f"P1 a handler raises {few(20_000):,} x", lambda home: interrupts(home, few(20_000))),
+        Proof(f"P1 a handler raises {few(10_000):,} x", lambda home: interrupts(home, few(10_000))),
         Proof("S2 full disk, room returns", full_disk),
         Proof(f"S12 {few(20)} dead, 3 survivors", lambda home: orphans(home, few(20))),
-        Proof(
-            f"S7 3 runs over {few(10_000):,} segments", lambda home: retention(home, few(10_000))
-        ),
+        Proof(f"S7 {few(10_000):,} segments, 3 runs", lambda home: retention(home, few(10_000))),
         Proof(f"P7 {60 * scale:.0f} min, dead backend", lambda home: hour(home, scale), long=True),
     ]
 
@@ -594,7 +592,7 @@ def compare(chosen: Sequence[Row]) -> list[dict[str, Any]]:
     if not chosen:
         return []
     print(
-        f"{'':28}{'':>9}  {'stock SDK':^16}  {'otel-empathy':^33}\n"
+        f"{'':28}{'':>9}  {'stock SDK':^16}  {'otel-empathy':>22}\n"
         f"{'':28}{'spans':>9}  {'arrived':>8}{'exit':>8}"
         f"  {'log':>8}{'arrived':>9}{'exit':>8}{'twice':>8}"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -14,6 +16,7 @@ from otel_empathy.core import semconv
 from otel_empathy.core.settings import TABLE
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests"))
 
 
 def settings() -> str:
@@ -127,7 +130,26 @@ def _contexts(context: click.Context) -> Iterator[click.Context]:
             yield from _contexts(click.Context(command, parent=context, info_name=name))
 
 
-PAGES = {"docs/cli.md": commands, "docs/settings.md": settings, "docs/signals.md": signals}
+def readme() -> str:
+    """The README with its list of what the tests talk to, by the table of components."""
+    from services import COMPONENTS, excused  # noqa: PLC0415 - lies with the tests
+
+    named = []
+    for each in COMPONENTS:
+        _, _, release = each.version.partition("(")  # the name that people know
+        shown = release.rstrip(")") or each.version.replace("Debian", "(Debian)")
+        if each.name not in excused():
+            named.append(f"{each.title} {shown}")
+    line = f"Tested with {', '.join(named)}."
+    return re.sub(r"(?m)^Tested with .*$", line, (ROOT / "README.md").read_text(), count=1)
+
+
+PAGES = {
+    "README.md": readme,
+    "docs/cli.md": commands,
+    "docs/settings.md": settings,
+    "docs/signals.md": signals,
+}
 
 
 def main() -> None:

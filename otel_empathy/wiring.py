@@ -74,8 +74,7 @@ class Runtime:
         self._plans: tuple[Plan, ...] = ()
         self._record: Record | None = None
         self._retained = float("-inf")
-        self._lock = threading.Lock()
-        self._closed = False
+        self._ended = threading.Lock()  # taken once, and never waited for: a handler may come in
         if self.on:
             self._check(backends)
 
@@ -288,7 +287,7 @@ class Runtime:
             Whether that was done within the timeout.
         """
         log = self.log
-        if not self.on or log is None or self._closed:
+        if not self.on or log is None or self._ended.locked():
             return True
         deadline = self.clock.monotonic() + timeout
         self.providers.reader.gather(timeout)
@@ -354,12 +353,10 @@ class Runtime:
     def shutdown(self, timeout: float = 3.0) -> None:
         """Ship what can be shipped in time and let go of everything; the rest stays in the log."""
         global _runtime  # noqa: PLW0603 - one runtime per process
-        with self._lock:
-            if self._closed or not self.on:
-                if _runtime is self:
-                    _runtime = None
-                return
-            self._closed = True
+        if not self.on or not self._ended.acquire(blocking=False):
+            if _runtime is self:
+                _runtime = None
+            return
         begin = self.clock.monotonic()
         deadline = begin + timeout
         self.providers.reader.gather(timeout / 2)
@@ -399,7 +396,7 @@ class Runtime:
         writers = self.log.writers.values() if isinstance(self.log, Log) else ()
         locks: list[Any] = [
             *(writer.io for writer in writers),
-            *(one.taking for one in self.backends),
+            *(one.lanes.taking for one in self.backends),
         ]
         return [lock for lock in locks if lock.acquire(timeout=0.05)]
 
@@ -414,7 +411,7 @@ class Runtime:
             os.close(record.fd)
         self._record = None
         inside.threads.clear()  # its threads are the parent's
-        self._lock = threading.Lock()
+        self._ended = threading.Lock()
         self._retained = float("-inf")
         parent, self.instance = self.instance, str(uuid.uuid4())
         self.providers.renew()
@@ -483,6 +480,8 @@ def configure(
             arguments["home"] = value.home
     if log is False and not jsonl:
         arguments["log"] = False
+    elif jsonl:
+        arguments["log"] = True
     decided = Settings.load(**arguments)
     chosen = (
         environment_backends(decided)

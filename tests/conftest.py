@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     required = os.environ.get("TOOLS_REQUIRED") == "1"
     excused = services.excused()
     for item in items:
+        for mark in item.iter_markers("component"):
+            item.user_properties.append(("component", services.component(mark.args[0]).name))
         for mark in item.iter_markers("tool"):
             name = mark.args[0]
+            item.user_properties.append(("component", services.component(name).name))
             if services.tool_path(name) is not None:
                 continue
             if required and name not in excused:
@@ -42,6 +46,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if name in excused:
                 reason = f"{reason}; excused: {excused[name]}"
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The real parts that the tests of this run talked to, or why they did not."""
+    import services
+
+    rows: dict[str, Counter[str]] = {}
+    reasons: dict[str, str] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for kind, name in getattr(report, "user_properties", ()):
+                if kind == "component":
+                    rows.setdefault(name, Counter())[outcome] += 1
+                    if outcome == "skipped":
+                        reasons[name] = report.longrepr[2].removeprefix("Skipped: ")
+    if not rows:
+        return
+    lines = [("component", "version", "class", "tests", "")]
+    for each in services.COMPONENTS:
+        if (row := rows.get(each.name)) is not None:
+            row["ran"] = row.pop("passed", 0) + row["failed"]
+            words = ", ".join(f"{word} {count}" for word, count in sorted(row.items()) if count)
+            lines.append((each.title, each.found(), each.ci, words, reasons.get(each.name, "")))
+    wide = [max(len(line[column]) for line in lines) for column in range(4)]
+    terminalreporter.section("components")
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, wide, strict=False))
+        terminalreporter.write_line("  ".join([*cells, line[4]]).rstrip())
 
 
 @pytest.fixture

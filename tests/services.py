@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -29,15 +30,18 @@ from typing import Any, TypeVar
 from typing_extensions import Self
 
 __all__ = [
+    "COMPONENTS",
     "CONFIG",
     "WITHIN",
     "Collector",
+    "Component",
     "Jaeger",
     "Prometheus",
     "Rotel",
     "Service",
     "ServiceError",
     "collector",
+    "component",
     "excused",
     "free_ports",
     "jaeger",
@@ -95,6 +99,64 @@ def excused() -> dict[str, str]:
     """The tools that may be missing, each with its reason."""
     reasons: dict[str, str] = _tools().excused()
     return reasons
+
+
+@dataclass(frozen=True)
+class Component:
+    """A real part that tests talk to.
+
+    Args:
+        name: What the marker `tool` or `component` calls it.
+        title: What people call it.
+        ci: R where every run needs it, P where it runs when present.
+    """
+
+    name: str
+    title: str
+    ci: str
+
+    @property
+    def version(self) -> str:
+        """The version that `make tools` or constraints.txt brings."""
+        tools = _tools().TOOLS
+        if self.name in tools:
+            version: str = tools[self.name].version
+            return version
+        lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        return next(line.split("==")[1] for line in lines if line.startswith(f"{self.name}=="))
+
+    def found(self) -> str:
+        """The version that is here: what a package of the system says of itself."""
+        path = tool_path(self.name) if self.version == "Debian" else None
+        if path is None:
+            return self.version
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        match = re.search(r"\d+\.\d+\S*", said.stdout + said.stderr)
+        return f"{match[0]} ({self.version})" if match else self.version
+
+
+COMPONENTS = (
+    Component("collector", "OpenTelemetry Collector", "R"),
+    Component("collector-contrib", "Collector with contrib's file receiver", "P"),
+    Component("jaeger", "Jaeger", "P"),
+    Component("rotel", "Rotel", "R"),
+    Component("prometheus", "Prometheus", "R"),
+    Component("promtool", "promtool", "R"),
+    Component("gunicorn", "gunicorn", "R"),
+    Component("opentelemetry-sdk", "OpenTelemetry SDK for Python", "R"),
+)
+
+
+def component(name: str) -> Component:
+    """The component that a marker names.
+
+    Raises:
+        KeyError: None has this name.
+    """
+    for each in COMPONENTS:
+        if each.name == name:
+            return each
+    raise KeyError(f"no component {name!r}; components are {', '.join(c.name for c in COMPONENTS)}")
 
 
 def free_ports(count: int) -> list[int]:

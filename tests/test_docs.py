@@ -25,6 +25,12 @@ def test_a_generated_page_says_what_the_code_says(page: str) -> None:
     assert (ROOT / page).read_text() == generate.PAGES[page](), "run `make docs`"
 
 
+def test_the_readme_lists_what_the_tests_talk_to_and_nothing_that_is_excused() -> None:
+    (line,) = re.findall(r"(?m)^Tested with .*$", (ROOT / "README.md").read_text())
+    assert "OpenTelemetry Collector 0." in line
+    assert "contrib" not in line
+
+
 def test_every_public_name_is_documented() -> None:
     docs = "".join(path.read_text() for path in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
     missing = [

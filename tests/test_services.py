@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import pytest
 import services
 
 SERVER = "import http.server, sys; http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"  # noqa: E501
+
+
+TABLE = ["tests/collector_config/test_validate.py", "-k", "contrib_parts and agent"]
 
 
 def alive(pid: int) -> bool:
@@ -70,3 +75,23 @@ def test_free_ports_are_different_and_free() -> None:
 def test_a_condition_that_never_holds_ends_at_the_deadline() -> None:
     with pytest.raises(TimeoutError, match="the moon"):
         services.until(lambda: 0, within=0.05, what="the moon")
+
+
+@pytest.mark.timeout(120)
+def test_every_marker_names_a_component_and_a_run_ends_with_their_table() -> None:
+    named = set()
+    for file in services.ROOT.glob("tests/**/*.py"):
+        named |= set(re.findall(r'mark\.(?:tool|component)\("([^"]+)"\)', file.read_text("utf-8")))
+    assert named == {each.name for each in services.COMPONENTS}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *TABLE],
+        cwd=services.ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    _, _, table = done.stdout.partition(" components ")
+    (row,) = (line for line in table.splitlines() if line.startswith("Collector with contrib"))
+    version = services.component("collector-contrib").version
+    words = row.removeprefix(services.component("collector-contrib").title).split()
+    assert words[:2] == [version, "P"]
+    excused = services.tool_path("collector-contrib") is None
+    assert words[2:4] == (["skipped", "2"] if excused else ["ran", "2"])
+    assert ("excused" in row) == excused

@@ -167,6 +167,12 @@ def test_configured_twice_the_second_call_replaces_and_warns(empathy_home: Path)
         ("configure(home=HOME, backends=[Otlp('collector')])", "endpoint='collector'"),
         ("configure(home=HOME, backends=[Console(), Console()])", "two are named 'console'"),
         ("configure(home=HOME, log=Jsonl(keep='lots'))", "log_max_bytes='lots': must be a size"),
+        ("configure(home=HOME, log='off')", "log='off': must be True, False or Jsonl"),
+        ("configure(home=HOME, backends=Otlp())", "must be a list, such as [Otlp"),
+        ("configure(home=HOME, backends='http://c')", "must be a list, such as [Otlp"),
+        ("configure(home=HOME, backends=[named('../..')])", "name='../..': must be letters"),
+        ("configure(home=HOME, backends=[named('a/b')])", "name='a/b': must be letters"),
+        ("configure(home=HOME, settings={'prices': '/no/such.json'})", "/no/such.json"),
     ],
 )
 def test_a_bad_argument_raises_at_once_and_changes_nothing(
@@ -176,11 +182,19 @@ def test_a_bad_argument_raises_at_once_and_changes_nothing(
         empathy_home,
         f"""
         from otel_empathy import Console, Jsonl, Otlp, configure
+        class Sender:
+            def send(self, signal, chunks, deadline): pass
+            def close(self): pass
+        def named(name):
+            sender = Sender()
+            sender.name = name
+            return sender
         try:
             {call}
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             say(message=str(error), kind=isinstance(error, otel_empathy.EmpathyError))
         assert otel_empathy.runtime() is None
+        with trace.get_tracer("t").start_as_current_span("x"): pass
         """,
     )
     assert message in facts["message"]
@@ -269,7 +283,193 @@ def test_a_home_that_cannot_be_made_leaves_the_program_alone(empathy_home: Path)
         """,
     )
     assert (facts["waiting"], facts["acked"], facts["degraded"]) == (1, 0, True)
-    (line,) = facts["stderr"].splitlines()
-    assert "records wait in memory" in line
+    told = facts["stderr"].splitlines()
+    (line,) = (one for one in told if "records wait in memory" in one)
     assert str(empathy_home) in line
     assert "otel-empathy doctor" in line
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "configure(home=HOME, backends=[Console(), Console()])",
+        "configure(home=HOME, settings={'prices': '/no/such.json'})",
+        "configure(home=HOME + '/open')",
+    ],
+)
+def test_a_second_call_that_is_refused_leaves_the_first_as_it_was(
+    empathy_home: Path, call: str
+) -> None:
+    facts = run(
+        empathy_home,
+        f"""
+        from otel_empathy import Console, configure
+        first = configure(service="one", home=HOME, backends=[])
+        os.mkdir(HOME + "/open")
+        os.chmod(HOME + "/open", 0o777)
+        with warnings.catch_warnings(record=True) as caught:
+            try:
+                {call}
+            except ValueError:
+                say(refused=True)
+        same = otel_empathy.runtime() is first
+        with trace.get_tracer("t").start_as_current_span("x"): pass
+        say(same=same, spans=spans(), warned=len(caught))
+        """,
+    )
+    assert facts["refused"]
+    assert (facts["same"], facts["spans"], facts["warned"]) == (True, [["one", "x"]], 0)
+
+
+def test_two_threads_that_configure_at_once_log_each_span_once(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        import threading
+        warnings.simplefilter("ignore")
+        sys.setswitchinterval(1e-6)
+        ready = threading.Barrier(8)
+        def work():
+            ready.wait()
+            otel_empathy.configure(service="shop", home=HOME, backends=[])
+        several = [threading.Thread(target=work) for _ in range(8)]
+        for one in several: one.start()
+        for one in several: one.join()
+        with trace.get_tracer("t").start_as_current_span("x"): pass
+        say(spans=spans())
+        """,
+    )
+    assert facts["spans"] == [["shop", "x"]]
+
+
+def test_any_row_of_the_table_may_be_given_among_the_settings(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        rows = {"home": HOME, "service": "shop", "capture": "SPAN_ONLY"}
+        runtime = otel_empathy.configure(backends=[], settings=rows)
+        say(home=str(runtime.home), service=runtime.service, capture=runtime.settings.capture.name)
+        """,
+    )
+    assert (facts["home"], facts["service"]) == (str(empathy_home), "shop")
+    assert facts["capture"] == "SPAN_ONLY"
+
+
+@pytest.mark.parametrize("how", ["log=Jsonl()", "backends=[Jsonl()]"])
+def test_a_log_that_is_asked_for_wins_over_the_environment(empathy_home: Path, how: str) -> None:
+    facts = run(
+        empathy_home,
+        f"""
+        from otel_empathy import Jsonl
+        runtime = otel_empathy.configure(home=HOME, {how})
+        with trace.get_tracer("t").start_as_current_span("x"): pass
+        say(durability=runtime.durability, spans=len(spans()))
+        """,
+        OTEL_EMPATHY_LOG="off",
+    )
+    assert (facts["durability"], facts["spans"]) == ("sync", 1)
+
+
+@pytest.mark.fault("P2")
+def test_a_flush_waits_for_spans_where_the_backend_serves_nothing_else(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        import time
+        from otel_empathy.pipeline.outcome import Outcome
+        class Jaeger:
+            taken = 0
+            def send(self, signal, chunks, deadline):
+                if signal.name != "traces":
+                    return Outcome("pause", error="404", signal_only=True)
+                time.sleep(0.05)
+                Jaeger.taken += sum(chunk.count for chunk in chunks)
+                return Outcome("ok")
+            def close(self): pass
+        rows = {"batch_records": 20}
+        runtime = otel_empathy.configure(home=HOME, backends=[Jaeger()], settings=rows)
+        tracer = trace.get_tracer("t")
+        def some():
+            for _ in range(100):
+                with tracer.start_as_current_span("x"): pass
+        some()
+        first = otel_empathy.flush(10)
+        state = runtime.backends[0].state
+        some()
+        say(first=first, state=state, second=otel_empathy.flush(10), taken=Jaeger.taken)
+        some()
+        import atexit
+        atexit.unregister(runtime.shutdown)
+        otel_empathy.shutdown(10)
+        say(last=Jaeger.taken)
+        """,
+    )
+    assert (facts["first"], facts["state"]) == (True, "paused")
+    assert (facts["second"], facts["taken"], facts["last"]) == (True, 200, 300)
+
+
+@pytest.mark.fault("P3")
+def test_a_child_inherits_no_claim(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        import threading
+        from otel_empathy.pipeline import cursor, segments
+        inside, lock = threading.Event(), segments.lock
+        def slow(fd, **how):
+            done = lock(fd, **how)
+            if threading.current_thread().name.endswith("-b"):
+                inside.set()
+                threading.Event().wait(0.03)  # while somebody forks
+            return done
+        cursor.segments.lock = slow
+        backends = [otel_empathy.Otlp("http://127.0.0.1:9", name="b")]
+        otel_empathy.configure(home=HOME, backends=backends)
+        with trace.get_tracer("t").start_as_current_span("x"): pass
+        assert inside.wait(10)
+        child = os.fork()
+        if child == 0:
+            found = []
+            for name in os.listdir("/proc/self/fd"):
+                try:
+                    found.append(os.readlink("/proc/self/fd/" + name))
+                except OSError:
+                    pass
+            say(held=[name for name in found if name.endswith(".lock")])
+            sys.stdout.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        """,
+    )
+    assert facts["held"] == []
+
+
+@pytest.mark.fault("P1")
+def test_a_handler_that_shuts_down_inside_a_shutdown_does_not_wait_for_itself(
+    empathy_home: Path,
+) -> None:
+    run(
+        empathy_home,
+        """
+        runtime = otel_empathy.configure(home=HOME, backends=[])
+        with trace.get_tracer("t").start_as_current_span("x"): pass
+        for nth in range(1, 12):
+            count = 0
+            def counting(frame, event, arg):
+                global count
+                if frame.f_code is type(runtime).shutdown.__code__:
+                    frame.f_trace_opcodes = True
+                    if event == "opcode":
+                        count += 1
+                        if count == nth:
+                            sys.settrace(None)
+                            frame.f_trace = None
+                            runtime.shutdown()  # as a handler would, at the worst of moments
+                    return counting
+                return None
+            sys.settrace(counting)
+            runtime.shutdown()
+            sys.settrace(None)
+            runtime = otel_empathy.configure(home=HOME, backends=[])
+        """,
+    )

@@ -25,6 +25,9 @@ def opened(screen: Screen, home: Path | None, *, bar: bool = True) -> Iterator[S
         screen: Where notes and the bar go.
         home: The home; None is that of the settings.
         bar: Whether a bar may appear, which it may not while the answer is being printed.
+
+    Raises:
+        Unavailable: The home is no folder and no file, or a folder of its log cannot be read.
     """
     from otel_empathy.cli.demo.prices import with_demo
     from otel_empathy.views.store import open_store
@@ -41,6 +44,12 @@ def opened(screen: Screen, home: Path | None, *, bar: bool = True) -> Iterator[S
             progress=progress if bar else None,
         )
         yield store
+    closed = [s.path for s in store.skips if s.path.parent == settings.home / "otlp"]
+    if closed:  # a folder of the log itself: what was counted is not what there is
+        raise Unavailable(
+            f"{closed[0]} cannot be read, so nobody knows what is in it:"
+            " `otel-empathy doctor` examines the log"
+        )
     if not settings.home.exists():
         screen.note(f"there is no {settings.home} yet; `otel-empathy demo` makes a log to look at")
     if store.skips:

@@ -20,26 +20,23 @@ from opentelemetry import context as otel_context
 
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.emit import safety
-from otel_empathy.pipeline import ledger, segments
+from otel_empathy.pipeline import ledger
 from otel_empathy.pipeline.bell import Bell
 from otel_empathy.pipeline.chunk import Chunk
-from otel_empathy.pipeline.cursor import Claim, Cursor, Position, register
-from otel_empathy.pipeline.delta import Delta
+from otel_empathy.pipeline.cursor import Position
 from otel_empathy.pipeline.inside import Inside
+from otel_empathy.pipeline.lanes import Lanes
 from otel_empathy.pipeline.log import Log
 from otel_empathy.pipeline.marks import Marks
-from otel_empathy.pipeline.orphans import Orphans, Owing, owe_all
 from otel_empathy.pipeline.outcome import Outcome
 from otel_empathy.pipeline.shipping import Lane, Plan, Shipping
-from otel_empathy.pipeline.source import Own, Queue, Source
+from otel_empathy.pipeline.source import Queue
 
 __all__ = ["Backend", "Shipment", "ship"]
 
 _LOGGER = logging.getLogger("otel_empathy")
 _SUPPRESS = "suppress_instrumentation"
 _ADOPT = 5.0  # seconds between two looks for logs whose writer is gone
-_PRIMED = 4096  # records that are read at a time to learn where differences begin
-_ADOPTED = 8  # of them that are shipped at one time: each holds a claim, which is an open file
 
 
 class Backend:
@@ -76,20 +73,15 @@ class Backend:
         self.home = home
         self.records = records
         self.delay = delay
-        self.cap = cap
         self.buffer = buffer
-        self.sync = sync
         self.clock = clock
         self.shipping = Shipping(
             plan, home=home, records=records, clock=clock, jitter=jitter, measure=measure
         )
         self.fresh = Bell()
-        self.lanes: list[Lane] = []
+        self.lanes = Lanes(self.shipping, home=home, cap=cap, sync=sync, clock=clock)
         self.queues: dict[str, Queue] = {}
         self.dropped: Counter[str] = Counter()
-        self._claims: dict[str, Claim] = {}
-        self.taking = threading.Lock()  # so that no child inherits a claim that nobody knows of
-        self.orphans = Orphans(home, self.name, plan.signals, clock) if home is not None else None
         self._log: Log | None = None
         self._urgent = Bell()
         self._turned = Bell()
@@ -142,10 +134,8 @@ class Backend:
     @property
     def troubled(self) -> bool:
         """Whether it asked for quiet or fails; a signal that it does not serve is no trouble."""
-        if not self.lanes:
-            return self.state != "healthy"
-        quiet = self.shipping.quiet_until > self.clock.monotonic()
-        return quiet or any(lane.state == "retrying" for lane in self.lanes)
+        states = [lane.state for lane in self.lanes] or [self.state]
+        return "retrying" in states or self.shipping.quiet_until > self.clock.monotonic()
 
     def oldest(self, signal: str) -> int | None:
         """When the oldest record of this process that is not settled yet was acknowledged.
@@ -201,12 +191,13 @@ class Backend:
             queues = tuple(self.queues.items())
             ends = {name: Position(1, queue.end) for name, queue in queues if queue.end}
         before = self._round
-        lanes = self._own()
+        lanes = self.lanes.own
         known = {name for name, lane in lanes.items() if not self.shipping.well(lane)}
-        if not lanes and self.state != "healthy":
+        if not lanes and self.troubled:
             return True
         while True:
-            left = [name for name in ends if name in self.plan.signals and name not in known]
+            spared = known | self.shipping.refused
+            left = [name for name in ends if name in self.plan.signals and name not in spared]
             left = [name for name in left if not self._reached(name, ends[name])]
             if not left:
                 return True
@@ -220,22 +211,19 @@ class Backend:
             self.hurry()
             self._turned.wait(min(rest, 0.05))
 
-    def _own(self) -> dict[str, Lane]:
-        return {lane.signal: lane for lane in self.lanes if lane.own}
-
     def _fails(self, names: Sequence[str]) -> bool:
-        lanes = self._own()
+        lanes = self.lanes.own
         return any(name in lanes and not self.shipping.well(lanes[name]) for name in names)
 
     def _reached(self, name: str, end: Position) -> bool:
-        lane = self._own().get(name)
+        lane = self.lanes.own.get(name)
         if lane is None:
             return False
         place = lane.position
         if (place.seq, place.offset) >= (end.seq, end.offset):
             return True
         # A segment that holds nothing yet: all before it counts.
-        return self._log is not None and not end.offset and not self._more(lane)
+        return self._log is not None and not end.offset and not self.lanes.more(lane)
 
     def stop(self, deadline: float) -> None:
         """Send what can be sent by the deadline, then end; the rest stays in the log."""
@@ -257,7 +245,7 @@ class Backend:
 
     def abandon(self) -> None:
         """Close inherited claims after a fork."""
-        self._unclaim()
+        self.lanes.unclaim()
 
     def balance(self, acked: int) -> ledger.BackendBalance:
         """What became of this process's own records."""
@@ -275,25 +263,23 @@ class Backend:
         self.shipping.sender = self.plan.connect()
         token = otel_context.attach(otel_context.set_value(_SUPPRESS, True))
         try:
-            register(self.home, self.name, self.clock.time_ns())
-            if self.plan.start == "oldest":
-                owe_all(self.home, self.name, self.plan.signals)
+            self.lanes.register(self.home)
             while self.clock.monotonic() < deadline and self._work() and not self.troubled:
                 pass
-            self._release()
+            self.lanes.release()
         except OSError as error:
             self.shipping.state = "retrying"
             self.shipping.error, self.shipping.message = type(error).__qualname__, str(error)
         finally:
             otel_context.detach(token)
             self.shipping.sender.close()
-            self._unclaim()
+            self.lanes.unclaim()
 
     @property
     def inflight(self) -> Counter[str]:
         """Records in the batches that are on their way, by signal."""
         found: Counter[str] = Counter()
-        for lane in list(self.lanes):
+        for lane in self.lanes:
             found[lane.signal] += sum(chunk.count for part in list(lane.parts) for chunk in part)
         return found
 
@@ -338,7 +324,7 @@ class Backend:
 
     def _behind(self) -> bool:
         """Whether more than news waits; news gather into a batch before they are shipped."""
-        if self.shipping.stopping is not None or self.orphans:
+        if self.shipping.stopping is not None or self.lanes.orphans:
             return True
         for lane in self.lanes:
             if lane.parts or not lane.own:
@@ -351,9 +337,8 @@ class Backend:
         if self.shipping.stopping is None:
             return False
         if self.clock.monotonic() < self.shipping.stopping and any(
-            self.shipping.well(lane) and (lane.parts or self._more(lane))
-            for lane in self.lanes
-            if lane.own
+            self.shipping.well(lane) and (lane.parts or self.lanes.more(lane))
+            for lane in self.lanes.own.values()
         ):
             return False
         self._let_go()
@@ -362,15 +347,7 @@ class Backend:
     def _let_go(self) -> None:
         if self.shipping.sender is not None:
             self.shipping.sender.close()
-        self._unclaim()
-
-    def _more(self, lane: Lane) -> bool:
-        """Whether a lane has something behind its cursor; what cannot be read may be more."""
-        try:
-            return lane.source.read(lane.position, 1) is not None
-        except OSError as error:
-            safety.tell("export", error)
-            return True
+        self.lanes.unclaim()
 
     def _note(self, since_ns: int | None = None) -> None:
         """Note that what is new now came since then, or since we looked last."""
@@ -400,171 +377,39 @@ class Backend:
                 safety.tell("export", error)
                 self.shipping.say("retrying", type(error).__qualname__, str(error))
                 return False
-        log = self._log
-        if log is None:
-            cursor = Cursor(self.name, "memory")
-            for signal in self.plan.signals:
-                queue = self.queues.setdefault(signal, Queue(signal, self.buffer // 3))
-                self.lanes.append(self._lane(signal, queue, cursor, own=True))
-            return True
-        instance = log.instance[:8]
-        try:
-            if not self._claim(log.home, instance):
-                return False
-            register(log.home, self.name, self.clock.time_ns())
-            cursor = Cursor.load(log.home, self.name, instance)
-            cursor.sync = self.sync
-            cursor.signals = self.plan.signals
-            cursor.save(log.home)
-            if self.plan.start == "oldest":
-                owe_all(log.home, self.name, self.plan.signals)
-        except OSError as error:
-            safety.tell("export", error)
-            return False
+        if self._log is not None:
+            return self.lanes.open_own(self._log)
         for signal in self.plan.signals:
-            self.lanes.append(self._lane(signal, Own(log, signal), cursor, own=True))
+            self.queues.setdefault(signal, Queue(signal, self.buffer // 3))
+        self.lanes.open_memory(self.queues)
         return True
 
-    def _lane(self, signal: str, source: Source, cursor: Cursor, *, own: bool) -> Lane:
-        lane = Lane(signal, source, cursor, own)
-        if self.plan.delta and signal == "metrics":
-            lane.delta = Delta()
-            self._prime(lane)
-        return lane
-
-    def _prime(self, lane: Lane) -> None:
-        """Let differences begin where an earlier shipper of this log stopped."""
-        end = lane.position
-        place = Position()
-        most = _PRIMED
-        while (place.seq, place.offset) < (end.seq, end.offset) and lane.delta is not None:
-            batch = lane.source.read(place, most)
-            if batch is None:
-                return
-            if (batch.after.seq, batch.after.offset) > (end.seq, end.offset):
-                if most == 1:
-                    return
-                most = max(1, most // 8)  # the end is near
-                continue
-            lane.delta.prime(batch.chunks)
-            place = batch.after
-
-    # -- logs whose writer is gone ----------------------------------------------------------------
-
-    def _adopt(self) -> None:
-        """Look for orphans that are owed to this backend, and take a few that nobody ships."""
-        orphans = self.orphans
-        now = self.clock.monotonic()
-        if orphans is None or self.shipping.stopping is not None:
-            return
-        if now - self._adopted_at >= _ADOPT:
-            self._adopted_at = now
-            try:
-                register(orphans.home, self.name, self.clock.time_ns())
-                self._release()
-                orphans.look(self._claims.keys() | {self._instance})
-                self._shed()
-            except OSError as error:  # our own records go on
-                safety.tell("export", error)
-        if len(self._claims) <= _ADOPTED:
-            for found in orphans.owing(self.shipping.refused):
-                self._take_over(found)
-                if len(self._claims) > _ADOPTED:
-                    return
-
-    @property
-    def _instance(self) -> str:
-        return self._log.instance[:8] if self._log is not None else ""
-
-    def _take_over(self, found: Owing) -> None:
-        """Take one orphan, unless somebody else has it."""
-        home, instance = found.home, found.instance
-        try:
-            if not self._claim(home, instance):
-                return
-            cursor = found.cursor(self.name)  # it may have moved before the claim
-            cursor.sync = self.sync
-            cursor.signals = self.plan.signals
-            lanes = [self._lane(k, one, cursor, own=False) for k, one in found.sources.items()]
-        except OSError as error:
-            safety.tell("export", error)
-            self._unclaim(instance)
-            found.put_off()
-        else:
-            self.lanes = [*self.lanes, *lanes]
-
-    def _claim(self, home: Path, instance: str) -> bool:
-        """Whether the right to ship a process is ours, from now on or already."""
-        with self.taking:
-            if instance in self._claims:
-                return True
-            claim = Claim.take(home, self.name, instance)
-            if claim is not None:
-                self._claims[instance] = claim
-            return claim is not None
-
-    def _unclaim(self, *instances: str) -> None:
-        for instance in instances or tuple(self._claims):
-            claim = self._claims.pop(instance, None)
-            if claim is not None:
-                claim.free()
+    # -- shipping ---------------------------------------------------------------------------------
 
     def _work(self) -> bool:
         """Take orphans, send one batch of each lane; True when there is more to do."""
         self._adopt()
         if self._pass():
             return True
-        if not self.orphans or self.troubled:
+        if not self.lanes.orphans or self.troubled:
             return False
-        self._release()
-        return len(self._claims) <= _ADOPTED
+        self.lanes.release()
+        return not self.lanes.crowded
 
-    def _release(self) -> None:
-        """Give back the claims of orphans that are shipped, as far as the backend takes them."""
-        refused = self.shipping.refused
-        for instance in tuple(self._claims):
-            lanes = [x for x in self.lanes if not x.own and x.cursor.instance == instance]
-            served = [lane for lane in lanes if lane.signal not in refused]
-            if lanes and not any(lane.parts or self._more(lane) for lane in served):
-                self.lanes = [lane for lane in self.lanes if lane not in lanes]
-                self._unclaim(instance)
-
-    def _shed(self) -> None:
-        """Give up the oldest segments of a backlog that is larger than its cap, and count them."""
-        if self.home is None:
+    def _adopt(self) -> None:
+        """Look for orphans that are owed to this backend, and take a few that nobody ships."""
+        if self.shipping.stopping is not None:
             return
-        behind = [
-            (segment.name.began_ns, segment.name.seq, unread, segment, lane)
-            for lane in self.lanes
-            for segment, unread in lane.source.behind(lane.position)
-            if unread > 0
-        ]
-        total = sum(row[2] for row in behind)
-        behind.sort(key=lambda row: row[:3])
-        shed = False
-        for _, seq, unread, segment, lane in behind:
-            if total <= self.cap:
-                break
-            if lane.own and segments.is_locked(segment.path, clock=self.clock):
-                continue  # more is being written to it, which nobody would count
-            if lane.after is not None and lane.after.seq > seq:
-                continue  # nothing whole is left in it: the batch in hand comes from a later one
-            place = lane.position
-            offset = place.offset if place.seq == seq and not lane.repeated else 0
-            count = segments.count_records(segment.path, lane.signal, offset)
-            self.shipping.give_up(
-                lane, count=count, after=Position(seq + 1, 0, 0), reason="backlog_cap"
-            )
-            total -= unread
-            shed = True
-        self.shipping.full = shed or (self.shipping.full and total > self.cap)
-
-    # -- shipping ---------------------------------------------------------------------------------
+        now = self.clock.monotonic()
+        if now - self._adopted_at >= _ADOPT:
+            self._adopted_at = now
+            self.lanes.look_around()
+        self.lanes.adopt()
 
     def _pass(self) -> bool:
         """One batch of each lane; True when anything moved."""
         moved = False
-        for lane in tuple(self.lanes):
+        for lane in self.lanes:
             if lane.own or self.shipping.stopping is None:
                 moved |= self.shipping.ready(lane) and self._step(lane)
         self.shipping.judge(self.lanes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX
 
 __all__ = ["Bell"]
 
@@ -28,6 +29,8 @@ class Bell:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for a ring and silence it; False when none came in time."""
+        if timeout is not None:
+            timeout = min(max(0.0, timeout), TIMEOUT_MAX)
         try:
             self._rings.get(timeout=timeout)
         except Empty:

@@ -159,11 +159,16 @@ def _only_leaves(signal: Signal, tree: dict[str, Any]) -> list[dict[str, Any]]:
     """The records of a tree with one resource and one scope whose lists come last, or none."""
     level: Any = tree
     for name in (signal.outer, signal.inner):
-        found = level[name]
-        if next(reversed(level)) != name or not isinstance(found, list) or len(found) != 1:
+        found = level[name] if _last(level) == name else None
+        if not isinstance(found, list) or len(found) != 1:
             return []
         level = found[0]
-    return _dicts(level[signal.leaf], signal.leaf) if next(reversed(level)) == signal.leaf else []
+    return _dicts(level[signal.leaf], signal.leaf) if _last(level) == signal.leaf else []
+
+
+def _last(value: object) -> object:
+    """The last member's name of an object that has any."""
+    return next(reversed(value), None) if isinstance(value, dict) else None
 
 
 def _without_segment(resource: bytes) -> bytes | None:

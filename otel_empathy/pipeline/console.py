@@ -36,12 +36,15 @@ class ConsoleTransport:
 
     def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:  # noqa: ARG002
         """Prints one batch; a stream that cannot be written to is given up for it."""
-        lines = [
-            line
-            for chunk in chunks
-            for record in records(chunk)
-            for line in _LINES[signal.name](record, errors_only=self._console.errors_only)
-        ]
+        try:
+            lines = [
+                line
+                for chunk in chunks
+                for record in records(chunk)
+                for line in _LINES[signal.name](record, errors_only=self._console.errors_only)
+            ]
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            return Outcome("refuse", error="encode_error", message=printable(repr(error)))
         stream = self._stream or sys.stderr
         try:
             if lines and stream is not None:

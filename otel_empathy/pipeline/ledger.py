@@ -269,7 +269,7 @@ def read_retired(home: Path) -> Retired:
                 )
                 for name, row in data["backends"].items()
             },
-            folded={str(name) for name in data.get("folded", ())},
+            folded={str(name) for name in data["folded"]},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Retired()

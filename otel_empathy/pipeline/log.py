@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +25,7 @@ from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.bell import Bell
 from otel_empathy.pipeline.chunk import SIGNALS, Chunk
 from otel_empathy.pipeline.inside import Inside
-from otel_empathy.pipeline.ledger import Count
+from otel_empathy.pipeline.ledger import Count, ledger_folder
 from otel_empathy.pipeline.writer import HOLD, WRITE, Writer
 
 __all__ = ["Jsonl", "Listener", "Log", "Options"]
@@ -33,9 +35,11 @@ _RATE = 2000.0  # records a second that are written through
 _SLOW = 0.001  # a write that took longer is a slow one
 _PATIENCE = 0.05  # seconds that slow writes may take before the next second is batched
 _EARNED = _PATIENCE / 1000  # what each quick write gives back: a wait of 5 ms in a hundred writes
+_COST = _EARNED * 100  # what a slow write costs at least, so that not more than one in a hundred is
 _SLOW_MOST = 30.0
 _WINDOW = 0.05  # seconds that a batch waits, at the most
 _RETRY = 1.0  # seconds between two tries of a disk that refuses
+_RENEW = segments.LEASE / 3  # seconds between two signs of life where there are no locks
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -109,13 +113,17 @@ class Log:
         self.writers = {name: Writer(self, signal) for name, signal in SIGNALS.items()}
         self.closed = False
         self.trouble: str | None = None  # the ledger's reason while the disk refuses
+        self.leased = False  # whether a date must say that we live, because locks cannot
+        self._refusing: dict[str, str] = {}  # the same, by signal
         self._retry_at = 0.0
         self._complained: dict[str, float] = {}
+        self._told: Counter[str] = Counter()
         self._room = threading.Lock()
         self._freed = Bell()
         self._used = 0
         self._tokens = _RATE
         self._refilled = clock.monotonic()
+        self._fast = float("-inf")  # when a record last came that was one too many
         self._slow_until = 0.0
         self._slow_for = 0.0
         self._patience = _PATIENCE
@@ -125,7 +133,7 @@ class Log:
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
         self._dirty = False
-        self._synced = self._refilled
+        self._synced = self._renewed = self._refilled
 
     # -- the caller's side ------------------------------------------------------------------------
 
@@ -136,8 +144,7 @@ class Log:
     @property
     def durability(self) -> str:
         """`sync` while each record is written by its own thread, else `batched`."""
-        behind = any(writer.pending for writer in self.writers.values())
-        return "batched" if behind or self._slow_until > self.clock.monotonic() else "sync"
+        return "batched" if self._behind or self._slow_until > self.clock.monotonic() else "sync"
 
     @property
     def counts(self) -> dict[str, Count]:
@@ -149,7 +156,7 @@ class Log:
         """Records that never reached the log, by reason."""
         total: Counter[str] = Counter()
         for writer in self.writers.values():
-            total.update(writer.count.dropped)
+            total.update(dict(writer.count.dropped))  # a copy, since others count meanwhile
         return total
 
     @property
@@ -159,7 +166,7 @@ class Log:
 
     def flush(self, timeout: float) -> bool:
         """Wait until what waits in memory is written; False at the limit or on a refusing disk."""
-        if not any(writer.pending for writer in self.writers.values()):
+        if not self._behind:
             return self.trouble is None
         self._retry_at = 0.0
         done = Bell()
@@ -168,8 +175,7 @@ class Log:
         self._awake()
         if self._thread is None or not self._thread.is_alive():
             self._drain()  # a thread could not be started, as late in the life of an interpreter
-        done.wait(timeout)
-        return not any(writer.pending for writer in self.writers.values())
+        return done.wait(timeout) and self.trouble is None
 
     def close(self, timeout: float) -> None:
         """Write what waits, count what cannot be written, let go of all files."""
@@ -182,8 +188,10 @@ class Log:
             thread.join(timeout)
         if thread is None or not thread.is_alive():
             self._drain()
+            self._sync(force=True)
         for writer in self.writers.values():
             writer.close(timeout)
+        self._tell()
 
     def abandon(self) -> None:
         """Close inherited files after a fork; the parent owns them and what waited."""
@@ -192,17 +200,20 @@ class Log:
 
     # -- deciding ---------------------------------------------------------------------------------
 
+    @property
+    def _behind(self) -> bool:
+        return any(writer.pending for writer in self.writers.values())
+
     def through(self, now: float) -> bool:
-        """Whether the next record may be written by its own thread."""
-        if self.trouble is not None or now < self._slow_until:
-            return False
+        """Whether the next record may be written by its own thread; each record asks once."""
         tokens = min(_RATE, self._tokens + (now - self._refilled) * _RATE)
         self._refilled = now
         if tokens < 1.0:
             self._tokens = tokens
+            self._fast = now
             return False
         self._tokens = tokens - 1.0
-        return True
+        return self.trouble is None and now >= self._slow_until
 
     def took(self, seconds: float) -> None:
         """Learn from the time that a write needed: a hiccup is borne, a slow disk is spared.
@@ -213,7 +224,7 @@ class Log:
             self._slow_for = 0.0
             self._patience = min(_PATIENCE, self._patience + _EARNED)
             return
-        self._patience -= seconds
+        self._patience -= max(seconds, _COST)
         if self._patience > 0:
             return
         self._patience = 0.0
@@ -223,8 +234,8 @@ class Log:
         self._slow_until = now + self._slow_for
 
     def reserve(self, size: int) -> bool:
-        """Make room for a waiting record; the caller is held for a millisecond at the most."""
-        if self._used + size > self.options.buffer_bytes:
+        """Make room for a waiting record; the caller is held where a moment may bring room."""
+        if self._used + size > self.options.buffer_bytes and self.trouble is None:
             self._urgent.ring()
             self._freed.wait(HOLD)
         with self._room:
@@ -239,26 +250,47 @@ class Log:
             self._used -= size
         self._freed.ring()
 
-    def failed(self, error: OSError, what: str) -> None:
+    def failed(self, signal: str, error: OSError, what: str) -> None:
         """Note that the disk refuses; the writer's thread tries again in a second."""
-        self.trouble = "disk_full" if error.errno in _FULL else "io_error"
-        now = self.clock.monotonic()
-        self._retry_at = now + _RETRY
-        if now - self._complained.get(self.trouble, -60.0) >= 60.0:  # noqa: PLR2004 - once a minute
-            self._complained[self.trouble] = now
+        reason = "disk_full" if error.errno in _FULL else "io_error"
+        self._refusing[signal] = self.trouble = reason
+        self._retry_at = self.clock.monotonic() + _RETRY
+        if self._may_say(reason):
             _LOGGER.warning("log cannot be written, records wait in memory: %s: %s; "
                             "`otel-empathy doctor` knows what to do", what, error)  # fmt: skip
         self._awake()
 
-    def recovered(self) -> None:
-        """Note that the disk takes records again."""
-        self.trouble = None
+    def recovered(self, signal: str) -> None:
+        """Note that the disk takes records of a signal again."""
+        self._refusing.pop(signal, None)
+        left = list(self._refusing.values())
+        self.trouble = left[0] if left else None
 
-    def written(self, count: int) -> None:
-        """Tell who waits for new records; ask for a sync within the interval."""
+    def _may_say(self, what: str) -> bool:
+        """Whether something may be complained of, which is once a minute."""
+        now = self.clock.monotonic()
+        if now - self._complained.get(what, -60.0) < 60.0:  # noqa: PLR2004 - a minute
+            return False
+        self._complained[what] = now
+        return True
+
+    def _tell(self) -> None:
+        """Say what was lost."""
+        for reason, count in self.dropped.items():
+            if count > self._told[reason] and self._may_say(f"lost: {reason}"):
+                _LOGGER.warning("%d record(s) were dropped: %s", count - self._told[reason], reason)
+                self._told[reason] = count
+
+    def unsynced(self) -> None:
+        """Ask for a sync within the interval."""
         if not self._dirty and self.options.fsync:
             self._dirty = True
             self._awake()
+
+    def written(self, count: int) -> None:
+        """Tell who waits for new records; ask for a sync within the interval."""
+        if not self._dirty:
+            self.unsynced()
         for listener in self.listeners:
             listener.wrote(count)
 
@@ -266,7 +298,8 @@ class Log:
 
     def tick(self) -> None:
         """Have the writer's thread look, because something was counted."""
-        self._awake()
+        with Inside():  # a finaliser may run while the thread is being started
+            self._awake()
 
     def queued(self) -> None:
         """Tell the writer's thread that something waits."""
@@ -299,31 +332,50 @@ class Log:
                 self._sync(force=True)
 
     def _gather(self) -> None:
-        """Let a batch grow for one window, unless it is large or somebody waits for it."""
-        waits = any(writer.pending for writer in self.writers.values())
-        if waits and self._used < WRITE and self.trouble is None and not self.closed:
+        """Let a batch grow for one window, unless it is large or somebody waits for it.
+
+        On a slow disk each write is window enough for the next one, so nothing waits longer there.
+        """
+        fast = self.clock.monotonic() - self._fast < _WINDOW and self._used < WRITE
+        if (fast or self.trouble is not None) and self._behind and not self.closed:
             self._urgent.wait(_WINDOW)
         self._urgent.silence()
 
     def _pause(self) -> float | None:
         now = self.clock.monotonic()
         times = []
-        if self.trouble is not None:
+        if self.trouble is not None and self._behind:
             times.append(self._retry_at - now)
         if self._dirty and self.options.fsync:
             times.append(self._synced + self.options.fsync - now)
+        if self.leased:
+            times.append(self._renewed + _RENEW - now)
         return max(0.0, min(times)) if times else None
 
     def _drain(self) -> None:
+        asked = len(self._flushes)
         if self.trouble is None or self.clock.monotonic() >= self._retry_at or self.closed:
             for writer in self.writers.values():
                 writer.drain()
-        if not any(writer.pending for writer in self.writers.values()) or self.trouble is not None:
-            while self._flushes:
+        with suppress(IndexError):  # another thread may be at it, where ours could not be started
+            for _ in range(asked):
                 self._flushes.popleft().ring()
         self._sync()
+        self._renew()
+        self._tell()
         if self.on_tick is not None:
             self.on_tick()
+
+    def _renew(self) -> None:
+        """Say that this process lives, where its locks do not say it."""
+        now = self.clock.monotonic()
+        if not self.leased or now - self._renewed < _RENEW:
+            return
+        self._renewed = now
+        for writer in self.writers.values():
+            writer.touch()
+        with suppress(OSError):
+            os.utime(ledger_folder(self.home) / f"{self.instance[:8]}.json")
 
     def _sync(self, *, force: bool = False) -> None:
         interval = self.options.fsync

@@ -50,6 +50,7 @@ DEFAULT_ENDPOINT: Final[Mapping[Protocol, str]] = {
 
 _STARTS: Final = ("now", "oldest")
 _PORTS: Final = {"http": 80, "https": 443}
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -232,6 +233,8 @@ def _file(name: str, value: str | os.PathLike[str] | None) -> str | None:
 def _headers(value: Mapping[str, str] | None) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, text in (value or {}).items():
+        if isinstance(name, str) and name.lower() in _FRAMING:
+            raise SettingError(f"headers: {name!r} is said by the transport; leave it out")
         if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
             raise SettingError(f"headers: {name!r} cannot be the name of a header")
         if not (isinstance(text, str) and _HEADER_VALUE.fullmatch(text)):

@@ -51,7 +51,7 @@ def plans(
                 component=_component(value),
             )
         else:
-            name = backend_name(getattr(one, "name", type(one).__name__))
+            name = backend_name(getattr(one, "name", type(one).__name__.lstrip("_")))
             plan = Plan(name=name, connect=_itself(one))
         if any(other.name == plan.name for other in made):
             raise SettingError(

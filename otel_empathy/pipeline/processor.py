@@ -373,8 +373,10 @@ class LogReader(MetricReader):
         timeout_millis: float = 30_000,  # noqa: ARG002 - the SDK's signature
         **_: Any,
     ) -> None:
-        """Stop collecting."""
-        self.end()
+        """Collect once more, ship what can be shipped, and stop collecting."""
+        if not self._over.is_set():  # the SDK also shuts a reader down that it only removes
+            self._flush(_LEAVE)
+            self.end()
 
 
 def _joined(data: MetricsData, more: Iterable[ScopeMetrics]) -> MetricsData:

@@ -213,16 +213,9 @@ def open_folder(home: Path, signal: str) -> int:
 
 
 def make_ours(fd: int) -> None:
-    """Make a file that we have just created the owner's alone, and lock it; else close it.
-
-    Raises:
-        OSError: It cannot be made so.
-    """
-    try:
+    """Make a file that we have just created the owner's alone, and lock it."""
+    with contextlib.suppress(OSError):  # some file systems know no modes; a umask only takes away
         os.fchmod(fd, 0o600)
-    except OSError:
-        os.close(fd)
-        raise
     # Somebody may just be looking whether its writer lives, and holds the lock for that instant.
     for _ in range(_TRIES):
         if lock(fd):

@@ -271,38 +271,34 @@ class Shipping:
         before, lane.blamed = lane.blamed, self._passed[lane.signal]
         if _count(part) > 1:
             lane.parts[0:1] = list(split(part, _count(part) // 2))
-            if not lane.bisect and (answer := self._any_passes(lane, range(2))) is not None:
+            answer = None if lane.bisect else self._any_passes(lane, range(2))
+            if answer is None:
+                lane.bisect = True
+            else:
                 lane.parts[0:2] = [part]
-                return answer
-            lane.bisect = True
-            return None
+            return answer
         if 0 <= before < lane.blamed:
             self._narrow(lane, part, outcome)
             return None
-        answer = self._any_passes(lane, range(1, len(lane.parts)))
-        return answer if answer is None or _asks_for_quiet(answer) else self._next_passes(lane)
+        return self._any_passes(lane, range(1, len(lane.parts)))
 
     def _any_passes(self, lane: Lane, places: range) -> Outcome | None:
-        """Send parts until one is taken, which is settled then; else the last answer."""
-        answer = Outcome("retry")
+        """Send parts until one is taken, which is settled then; else say how to wait.
+
+        Where none is, one record behind the batch in hand shows whether the backend takes any.
+        """
         for at in places:
             answer = self._send(lane, lane.parts[at])
             if answer.kind == "ok":
                 self._delivered(lane, at, answer)
                 return None
             if _asks_for_quiet(answer):
-                break
-        return answer
-
-    def _next_passes(self, lane: Lane) -> Outcome | None:
-        """Send one record behind the batch in hand, to see whether the backend takes any."""
-        nothing = Outcome("retry")
-        if lane.after is None or lane.delta is not None or isinstance(lane.source, Queue):
-            return nothing
-        batch = lane.source.read(lane.after, 1)
-        if batch is None or not batch.chunks:
-            return nothing
-        answer = self._send(lane, batch.chunks)
+                return answer
+        answer = Outcome("retry")
+        if lane.after is not None and lane.delta is None and not isinstance(lane.source, Queue):
+            batch = lane.source.read(lane.after, 1)
+            if batch is not None and batch.chunks:
+                answer = self._send(lane, batch.chunks)
         if answer.kind != "ok":
             return answer
         self._passed[lane.signal] += 1
@@ -373,21 +369,20 @@ class Shipping:
         cursor = lane.cursor
         if lane.after is not None:
             cursor.positions[lane.signal] = lane.after
+        if lane.repeated:
+            cursor.take_back(lane.repeated)
         cursor.shipped += lane.shipped
         cursor.dropped.update(lane.dropped)
         self.exported[lane.signal, ""] += lane.shipped
         for reason, count in lane.dropped.items():
             self.exported[lane.signal, reason] += count
         if lane.own:
-            self.settled_own[lane.signal] += lane.shipped + lane.dropped.total()
-        if lane.repeated:
-            cursor.take_back(lane.repeated)
-            if lane.own:
-                self.settled_own[lane.signal] -= lane.repeated
-            lane.repeated = 0
+            settled = lane.shipped + lane.dropped.total() - lane.repeated
+            self.settled_own[lane.signal] += settled
         self.skipped.update(lane.skipped)
         lane.skipped = Counter()
-        lane.shipped, lane.after, lane.bisect, lane.blamed = 0, None, False, -1
+        lane.shipped, lane.repeated, lane.after = 0, 0, None
+        lane.bisect, lane.blamed = False, -1
         lane.dropped = Counter()
         cursor.state = self.state
         if self.home is not None:

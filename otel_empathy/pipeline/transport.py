@@ -52,6 +52,18 @@ _CONTENT_TYPES: Final = {"http/protobuf": "application/x-protobuf", "http/json":
 _GONE: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
+class _Answer(http.client.HTTPResponse):
+    """An answer without those that only announce it: `http.client` skips the first kind alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            status = found[1]
+            if status // 100 != 1 or status == http.client.SWITCHING_PROTOCOLS:
+                return found
+            http.client.parse_headers(self.fp)
+
+
 class Transport(Protocol):
     """The way to one backend."""
 
@@ -196,6 +208,7 @@ class HttpTransport:
         wire = reach(url, self._otlp, self._clock, deadline=deadline)
         connection = http.client.HTTPConnection(place[1], place[2])
         connection.sock = wire
+        connection.response_class = _Answer
         connection.auto_open = 0  # left to itself it would connect again, in plain text
         return self._ask(_Line(connection, wire), url, body, deadline)
 

@@ -32,6 +32,8 @@ _METHODS: Final = {
     "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
 }
 _ANSWER_MAX: Final = 64 << 10
+# Our own word about an answer beyond that. A server that refuses sends no message at all.
+_UNREAD: Final = re.compile(rf"CLIENT: Received message larger than max \(\d+ vs\. {_ANSWER_MAX}\)")
 # Other names make gRPC fail each call, and those it keeps for itself confuse the answer.
 _METADATA_NAME: Final = re.compile(r"(?!grpc-)[0-9a-z_.-]+")
 
@@ -112,6 +114,8 @@ class GrpcTransport:
     def _failed(self, error: Any, place: tuple[str, str, int]) -> Outcome:
         if self._closed:
             return Outcome("retry", error="closed")
+        if _UNREAD.search(error.details() or ""):
+            return Outcome("ok", message="the backend's answer is too long to be read")
         outcome = of_grpc(error.code().name, error.details(), dict(error.trailing_metadata() or ()))
         if outcome.error == "UNAVAILABLE":
             self._channels.pop(place).close()

@@ -212,6 +212,28 @@ def test_a_home_that_is_a_pipe_is_unavailable(
     assert "neither a folder nor a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["usage", "cache", "traces", "tail", "status", "export -f csv"])
+def test_a_folder_of_the_log_that_cannot_be_read_is_no_empty_log(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    closed = segment(tmp_path, line(call())).parent
+    real = os.scandir
+
+    def refusing(path: Any) -> Any:  # root may open everything, so the refusal is made
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert main([*command.split(), "--home", str(tmp_path)]) == 3
+    shown = capsys.readouterr()
+    assert str(closed) in shown.err
+    assert '"total' not in shown.out
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_stream_that_is_not_unicode_gets_what_it_can_show(tmp_path: Path, encoding: str) -> None:
     segment(tmp_path, line(call(model="日本 é 👩", error=True)))

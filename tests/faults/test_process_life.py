@@ -22,7 +22,6 @@ from faulty import FaultyBackend, Spawned
 
 from otel_empathy.pipeline import segments
 
-
 pytestmark = pytest.mark.timeout(60)  # programs that a busy machine starts slowly
 
 
@@ -214,6 +213,7 @@ def test_processes_of_multiprocessing_lose_nothing(empathy_home: Path, method: s
 
 @pytest.mark.fault("P4")
 @pytest.mark.timeout(60)
+@pytest.mark.component("gunicorn")
 @pytest.mark.parametrize("preload", [True, False], ids=["preloaded", "loaded by each worker"])
 def test_workers_of_gunicorn_lose_no_span_of_any_request(empathy_home: Path, preload: bool) -> None:
     pytest.importorskip("gunicorn")
@@ -385,6 +385,7 @@ def test_a_callback_that_raises_costs_only_its_own_value(empathy_home: Path) -> 
 
 
 @pytest.mark.fault("P2")
+@pytest.mark.component("opentelemetry-sdk")
 @pytest.mark.parametrize("mode", ["ok", "hang"])
 def test_providers_of_the_application_are_joined_and_left_alone(
     empathy_home: Path, spawned: Spawned, mode: str

@@ -657,7 +657,7 @@ def test_hundreds_of_orphans_are_shipped_a_few_at_a_time(
 
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("otel_empathy.pipeline.backends.Claim", Watching)
+        patch.setattr("otel_empathy.pipeline.lanes.Claim", Watching)
         (done,) = ship(empathy_home, plan(backend.endpoint), timeout=15)
     assert done.shipped == 3000
     assert max(held) <= before + 15

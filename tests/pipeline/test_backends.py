@@ -7,6 +7,7 @@ senders against real sockets are in test_transport.py and in tests/flows.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from otel_empathy.emit import safety
 from otel_empathy.pipeline import ledger, segments
-from otel_empathy.pipeline.backends import Backend
+from otel_empathy.pipeline.backends import Backend, ship
 from otel_empathy.pipeline.chunk import Chunk, Signal
-from otel_empathy.pipeline.cursor import Cursor, all_cursors, cursor_folder
+from otel_empathy.pipeline.cursor import Cursor, Position, all_cursors, cursor_folder
 from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.pipeline.outcome import Outcome
 from otel_empathy.pipeline.shipping import Plan, aside
@@ -36,8 +38,11 @@ class Script:
         self.requests: list[list[int]] = []
         self.taken: list[int] = []
         self.closed = False
+        self.unserved: set[str] = set()
 
     def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
+        if signal.name in self.unserved:
+            return Outcome("pause", error="404", signal_only=True)
         names = [
             int(found)
             for chunk in chunks
@@ -65,6 +70,10 @@ class Bench:
         self.options = Options(tail=True, segment_bytes=segment_bytes)
         self.log = Log(home, service="t", instance="a" * 16, options=self.options, clock=self.clock)
         self.made: list[Backend] = []
+
+    def put_logs(self, count: int, log: Log | None = None) -> None:
+        for _ in range(count):
+            (log or self.log).append("logs", RESOURCE, SCOPE, b'{"timeUnixNano":"1"}', 1)
 
     def put(self, count: int, log: Log | None = None) -> None:
         for _ in range(count):
@@ -286,7 +295,7 @@ def test_poison_is_set_aside_after_five_tries_and_the_rest_goes_on(bench: Bench)
     for _ in range(60):
         run(backend)
         bench.clock.advance(30)
-    assert sorted(set(sender.taken)) == [1, 2, 3, 5, 6, 7, 8]
+    assert sorted(sender.taken) == [1, 2, 3, 5, 6, 7, 8]
     assert sum(4 in names for names in sender.requests) >= 5
     assert settled(backend, 8) == (7, 0, {"poison": 1})
     bench.put(1)
@@ -316,8 +325,6 @@ def test_a_sender_that_raises_is_tried_again(bench: Bench) -> None:
     def raises(_: list[int]) -> Outcome:
         raise RuntimeError("broken sender")
 
-    from otel_empathy.emit import safety
-
     sender = Script(raises)
     backend = bench.backend(sender)
     bench.put(1)
@@ -342,12 +349,15 @@ def test_one_backend_that_fails_leaves_the_other_alone(bench: Bench) -> None:
     assert settled(second, 4) == (4, 0, {})
 
 
-def orphan(bench: Bench, instance: str, count: int, backends: tuple[str, ...] = ("b",)) -> None:
+def orphan(
+    bench: Bench, instance: str, count: int, backends: tuple[str, ...] = ("b",), logs: int = 0
+) -> None:
     """What a process leaves that wrote its log and was killed before it shipped."""
     log = Log(bench.home, service="t", instance=instance, clock=bench.clock)
     record = ledger.Record(instance=instance, backends=backends)
     assert record.open(bench.home)
     bench.put(count, log)
+    bench.put_logs(logs, log)
     log.close(1)
     record.close()
 
@@ -362,7 +372,7 @@ def test_the_log_of_a_process_that_is_gone_is_shipped_by_another(bench: Bench) -
     assert sender.taken == [1, 2, 3]
     bench.clock.advance(6)
     run(backend)
-    assert list(backend._claims) == ["aaaaaaaa"]
+    assert list(backend.lanes.claims) == ["aaaaaaaa"]
 
 
 @pytest.mark.fault("S12")
@@ -502,3 +512,394 @@ def test_a_backend_that_is_back_when_the_process_ends_gets_its_records(bench: Be
     backend.stop(bench.clock.monotonic() + 5)
     backend._thread.join(10)
     assert sender.taken == [1, 2, 3]
+
+
+# -- a signal that is not served ------------------------------------------------------------------
+@pytest.mark.fault("N4")
+def test_an_exit_ships_all_that_is_served_beside_a_signal_that_is_not(empathy_home: Path) -> None:
+    bench = Bench(empathy_home, records=10)
+    sender = Script()
+    sender.unserved = {"logs"}
+    backend = Backend(
+        Plan(name="b", connect=lambda: sender, signals=("traces", "logs")),
+        home=bench.home, records=10, delay=3600.0, clock=bench.clock, jitter=lambda: 1.0,
+    )  # fmt: skip
+    bench.put_logs(1)
+    backend.begin(bench.log)
+    backend.hurry()
+    while backend.state != "paused":
+        backend.hurry()
+        backend._turned.wait(0.05)
+    bench.put(100)
+    assert not backend.troubled
+    backend.stop(bench.clock.monotonic() + 5)
+    backend._thread.join(10)
+    assert sender.taken == list(range(1, 101))
+    bench.close()
+
+
+@pytest.mark.fault("N4")
+def test_a_flush_waits_for_all_that_is_served_beside_a_signal_that_is_not(bench: Bench) -> None:
+    sender = Script()
+    sender.unserved = {"logs"}
+    backend = bench.backend(sender, signals=("traces", "logs"))
+    bench.put_logs(1)
+    run(backend)
+    assert backend.state == "paused"
+    bench.put(1)
+    ends = {"traces": Position(1, bench.log.writers["traces"].offset), "logs": Position(1, 9)}
+    assert not backend.settled(ends, bench.clock.monotonic())
+    run(backend)
+    assert backend.settled(ends, bench.clock.monotonic())
+
+
+@pytest.mark.fault("N4")
+def test_shipping_by_hand_goes_on_beside_a_signal_that_is_not_served(bench: Bench) -> None:
+    for number in range(20):
+        orphan(bench, f"{number:08x}", 5, logs=1)
+    sender = Script()
+    sender.unserved = {"logs"}
+    plan = Plan(name="b", connect=lambda: sender, signals=("traces", "logs"))
+    (done,) = ship(bench.home, [plan], records=2, clock=bench.clock)
+    assert sorted(sender.taken) == list(range(1, 101))
+    assert (done.state, done.error, done.shipped) == ("paused", "404", 100)
+
+
+@pytest.mark.fault("S12")
+def test_orphans_that_owe_only_what_is_not_served_hold_no_place(bench: Bench) -> None:
+    for number in range(20):
+        orphan(bench, f"{number:08x}", 1, logs=1)
+    sender = Script()
+    sender.unserved = {"logs"}
+    backend = bench.backend(sender, signals=("traces", "logs"))
+    for _ in range(20):
+        run(backend)
+        bench.clock.advance(5)
+    assert sorted(sender.taken) == list(range(1, 21))
+    sender.unserved = set()
+    for _ in range(40):
+        run(backend)
+        bench.clock.advance(5)
+    balance = ledger.recompute(bench.home, all_cursors(bench.home))
+    assert (balance.backends["b"].pending, balance.backends["b"].shipped) == (0, 40)
+    assert backend.state == "healthy"
+
+
+# -- one that fails keeps no other from going on --------------------------------------------------
+@pytest.mark.fault("S12")
+def test_orphans_that_cannot_be_taken_over_hold_up_nobody(bench: Bench) -> None:
+    for number in range(12):
+        orphan(bench, f"{number:08x}", 1)
+        if number != 7:  # as if root had shipped them: their claims cannot be opened
+            (cursor_folder(bench.home, "b") / f"{number:08x}.lock").mkdir(parents=True)
+    sender = Script()
+    backend = bench.backend(sender)
+    bench.put(1)
+    assert backend._work()
+    assert sorted(sender.taken) == [8, 13]
+    assert backend.state == "healthy"
+
+
+def test_a_lane_that_cannot_be_read_holds_up_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orphan(bench, "0" * 16, 2)
+    orphan(bench, "1" * 16, 2)
+    sender = Script()
+    backend = bench.backend(sender)
+    backend._adopt()
+    broken, _ = (lane for lane in backend.lanes if not lane.own)
+
+    def read(*_: object) -> None:  # a disk that fails, which no test can have for real
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(broken.source, "read", read)
+    run(backend)
+    assert sender.taken == [3, 4]
+    monkeypatch.undo()
+    bench.clock.advance(6)
+    run(backend)
+    assert sorted(sender.taken) == [1, 2, 3, 4]
+
+
+@pytest.mark.fault("S2")
+def test_a_home_that_cannot_be_written_at_first_is_shipped_from_later(bench: Bench) -> None:
+    sender = Script()
+    in_the_way = cursor_folder(bench.home, "b") / "backend.json"
+    in_the_way.mkdir(parents=True)
+    backend = Backend(
+        Plan(name="b", connect=lambda: sender, signals=("traces",)),
+        home=bench.home, clock=bench.clock, jitter=lambda: 1.0,
+    )  # fmt: skip
+    bench.made.append(backend)
+    backend._log = bench.log
+    bench.put(1)
+    with safety.swallow():
+        assert not backend._prepare()
+    in_the_way.rmdir()
+    assert backend._prepare()
+    run(backend)
+    assert sender.taken == [1]
+
+
+# -- poison ---------------------------------------------------------------------------------------
+@pytest.mark.fault("N9")
+def test_a_backend_that_goes_down_while_poison_is_looked_for_loses_nothing_else(
+    bench: Bench,
+) -> None:
+    down = False
+    sender = Script(lambda names: Outcome("retry", error="500") if down or 4 in names else OK)
+    backend = bench.backend(sender)
+    bench.put(8)
+    while not sender.taken:
+        run(backend, 1)
+        bench.clock.advance(30)
+    down = True
+    for _ in range(60):
+        run(backend)
+        bench.clock.advance(30)
+    assert settled(backend, 8)[2] == {}
+    down = False
+    for _ in range(60):
+        run(backend)
+        bench.clock.advance(30)
+    assert sorted(sender.taken) == [1, 2, 3, 5, 6, 7, 8]
+    assert settled(backend, 8) == (7, 0, {"poison": 1})
+
+
+@pytest.mark.fault("N9")
+def test_several_poisonous_records_are_told_from_their_neighbours(bench: Bench) -> None:
+    bad = {1, 4, 5, 16}
+    sender = Script(lambda names: Outcome("retry", error="500") if bad & set(names) else OK)
+    backend = bench.backend(sender)
+    bench.put(16)
+    run(backend)
+    bench.put(1)
+    for _ in range(100):
+        run(backend)
+        bench.clock.advance(30)
+    assert set(sender.taken) == set(range(1, 18)) - bad
+    assert settled(backend, 17) == (13, 0, {"poison": 4})
+
+
+@pytest.mark.fault("N9")
+def test_poison_that_stands_alone_waits_until_another_record_passes(bench: Bench) -> None:
+    sender = Script(lambda names: Outcome("retry", error="500") if 1 in names else OK)
+    backend = bench.backend(sender)
+    bench.put(1)
+    for _ in range(20):
+        run(backend)
+        bench.clock.advance(30)
+    assert settled(backend, 1) == (0, 1, {})
+    bench.put(1)
+    for _ in range(5):
+        bench.clock.advance(30)
+        run(backend)
+    assert settled(backend, 2) == (1, 0, {"poison": 1})
+
+
+@pytest.mark.fault("N5")
+def test_a_backend_that_asks_for_quiet_is_not_searched_for_poison(bench: Bench) -> None:
+    sender = Script(lambda _: Outcome("retry", error="500", retry_after=60.0))
+    backend = bench.backend(sender)
+    bench.put(8)
+    for _ in range(10):
+        run(backend)
+        bench.clock.advance(61)
+    assert len(sender.requests) == 10
+
+
+# -- cursors that cannot be -----------------------------------------------------------------------
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize(("seq", "offset"), [(2, 10), (3, 0), (900, 0)])
+def test_a_cursor_from_the_future_starts_again_and_skips_nothing(
+    bench: Bench, seq: int, offset: int
+) -> None:
+    orphan(bench, "b" * 16, 3)
+    cursor = Cursor("b", "bbbbbbbb", shipped=3, signals=("traces",))
+    cursor.positions["traces"] = Position(seq, offset, 3)
+    cursor.save(bench.home)
+    sender = Script()
+    run(bench.backend(sender))
+    assert sender.taken == [1, 2, 3]
+    row = ledger.recompute(bench.home, all_cursors(bench.home)).backends["b"]
+    assert (row.acked, row.shipped, row.pending) == (3, 3, 0)
+
+
+def test_a_cursor_behind_the_last_segment_is_left_where_it_is(bench: Bench) -> None:
+    orphan(bench, "b" * 16, 3)
+    cursor = Cursor("b", "bbbbbbbb", dropped={"backlog_cap": 3}, signals=("traces",))
+    cursor.positions["traces"] = Position(2, 0, 0)
+    cursor.save(bench.home)
+    sender = Script()
+    run(bench.backend(sender))
+    assert sender.taken == []
+
+
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize("offset", [10, 10_000_000], ids=["inside a line", "beyond the end"])
+def test_the_ledger_adds_up_when_a_cursor_had_to_start_again(bench: Bench, offset: int) -> None:
+    sender = Script(lambda names: Outcome("refuse", error="400") if 2 in names else OK)
+    backend = bench.backend(sender)
+    bench.put(3)
+    run(backend)
+    assert settled(backend, 3) == (2, 0, {"rejected": 1})
+    place = backend.lanes.own["traces"].position
+    place.offset = offset
+    bench.put(1)
+    run(backend)
+    assert sender.taken == [1, 3, 1, 3, 4]
+    assert settled(backend, 4) == (3, 0, {"rejected": 1})
+    assert backend.shipping.settled_own["traces"] == 4
+    assert Cursor.load(bench.home, "b", "aaaaaaaa").repeats == 3
+
+
+# -- what is told ---------------------------------------------------------------------------------
+def test_losses_are_told_once_a_minute_for_each_reason(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = {1: Outcome("ok", rejected=2, message="two are too old")}
+    sender = Script(lambda names: answers.get(names[0], Outcome("refuse", error="400")))
+    backend = bench.backend(sender)
+    bench.put(3)
+    run(backend)
+    bench.put(20)
+    run(backend, 100)
+    assert [record.getMessage() for record in caplog.records] == [
+        "backend b lost 2 record(s), reason rejected: two are too old"
+    ]
+    bench.clock.advance(61)
+    bench.put(1)
+    run(backend)
+    assert caplog.records[-1].getMessage() == "backend b lost 21 record(s), reason rejected: 400 "
+    assert settled(backend, 24) == (1, 0, {"rejected": 23})
+
+
+def test_a_full_backlog_is_a_state_until_there_is_room_again(
+    empathy_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(empathy_home, segment_bytes=4096)
+    sender = Script(lambda _: Outcome("retry", error="503"))
+    backend = bench.backend(sender, cap=8192)
+    caplog.set_level(logging.WARNING)
+    for _ in range(10):
+        bench.put(40)
+        run(backend)
+        bench.clock.advance(6)
+    assert backend.state == "full"
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("reason backlog_cap" in line for line in told) == 1
+    assert sum(" is full " in line for line in told) == 1
+    lost = backend.balance(400).dropped["backlog_cap"]
+    assert backend.shipping.exported["traces", "backlog_cap"] == lost > 0
+    sender.answer = lambda _: OK
+    for _ in range(10):
+        bench.clock.advance(31)
+        run(backend, 300)
+    assert backend.state == "healthy"
+    assert settled(backend, 400) == (400 - lost, 0, {"backlog_cap": lost})
+    assert backend.shipping.settled_own["traces"] == 400
+    bench.close()
+
+
+def test_a_record_that_could_not_be_encoded_is_not_called_refused(bench: Bench) -> None:
+    sender = Script(lambda names: Outcome("refuse", error="encode_error") if 2 in names else OK)
+    backend = bench.backend(sender)
+    bench.put(3)
+    run(backend)
+    assert settled(backend, 3) == (2, 0, {"encode_error": 1})
+
+
+def test_a_backend_cannot_reject_more_than_it_was_sent(bench: Bench) -> None:
+    backend = bench.backend(Script(lambda _: Outcome("ok", rejected=99)))
+    bench.put(3)
+    run(backend)
+    assert settled(backend, 3) == (0, 0, {"rejected": 3})
+
+
+def test_a_sender_that_answers_nonsense_is_tried_again_later(bench: Bench) -> None:
+    sender = Script(lambda _: None)  # type: ignore[arg-type, return-value]
+    sender.send = lambda *_: sender.requests.append([])  # type: ignore[method-assign]
+    backend = bench.backend(sender)
+    bench.put(1)
+    run(backend)
+    assert (len(sender.requests), backend.state) == (1, "retrying")
+
+
+def test_what_was_set_aside_is_read_around_a_torn_line(bench: Bench) -> None:
+    folder = cursor_folder(bench.home, "b") / "aside"
+    folder.mkdir(parents=True)
+    (folder / "traces-aaaaaaaa.jsonl").write_bytes(b'{"resourceSpans":[{"torn')
+    backend = bench.backend(Script(lambda _: Outcome("refuse", error="400")))
+    bench.put(1)
+    run(backend)
+    (kept,) = aside(bench.home, "b")
+    assert json.dumps(kept).count('"traceId"') == 1
+
+
+def test_a_planted_link_is_not_followed_when_a_record_is_set_aside(bench: Bench) -> None:
+    folder = cursor_folder(bench.home, "b") / "aside"
+    folder.mkdir(parents=True)
+    victim = bench.home / "victim"
+    victim.write_text("mine", encoding="ascii")
+    (folder / "traces-aaaaaaaa.jsonl").symlink_to(victim)
+    backend = bench.backend(Script(lambda _: Outcome("refuse", error="400")))
+    bench.put(1)
+    with safety.swallow():
+        run(backend)
+    assert victim.read_text(encoding="ascii") == "mine"
+    assert settled(backend, 1) == (0, 0, {"rejected": 1})
+
+
+# -- flush, and how old the oldest is -------------------------------------------------------------
+def test_a_new_segment_that_is_still_empty_hides_nothing_from_a_flush(bench: Bench) -> None:
+    backend = bench.backend(Script())
+    bench.put(1)
+    fresh = {"traces": Position(2, 0)}
+    assert not backend.settled(fresh, bench.clock.monotonic())
+    run(backend)
+    assert backend.settled(fresh, bench.clock.monotonic())
+
+
+def test_the_oldest_record_that_waits_is_told_by_marks(bench: Bench) -> None:
+    down = True
+    sender = Script(lambda _: Outcome("retry", error="503") if down else OK)
+    backend = bench.backend(sender)
+    backend._looked_ns = bench.clock.time_ns()
+    assert backend.oldest("traces") is None
+    bench.put(1)
+    came = bench.clock.time_ns()
+    backend._note(came)
+    for _ in range(100):
+        run(backend)
+        bench.clock.advance(10)
+        bench.put(1)
+        backend._note(bench.clock.time_ns())
+    assert backend.oldest("traces") == came
+    down = False
+    bench.clock.advance(31)
+    backend._pass()  # one batch is what was there when it failed
+    assert backend.oldest("traces") == came + 10_000_000_000
+    run(backend)
+    assert backend.oldest("traces") is None
+    assert backend.oldest("logs") is None
+
+
+def test_the_worker_knows_when_the_oldest_record_came(bench: Bench) -> None:
+    sender = Script(lambda _: Outcome("retry", error="503"))
+    backend = Backend(
+        Plan(name="b", connect=lambda: sender, signals=("traces",)),
+        home=bench.home, delay=0.0, clock=bench.clock, jitter=lambda: 1.0,
+    )  # fmt: skip
+    bench.put(1)
+    backend.begin(bench.log)
+    came = bench.clock.time_ns()
+    while backend.state != "retrying":
+        backend.hurry()
+        backend._turned.wait(0.05)
+    bench.clock.advance(3600)
+    backend.hurry()
+    backend._turned.wait(1)
+    assert backend.oldest("traces") == came
+    backend.stop(bench.clock.monotonic())
+    backend._thread.join(10)

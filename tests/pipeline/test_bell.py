@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from otel_empathy.pipeline.bell import Bell
 
 
@@ -33,3 +35,12 @@ def test_a_ring_from_another_thread_ends_a_wait_under_way() -> None:
     other.start()
     assert bell.wait(10)
     other.join()
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("-inf"), float("inf"), 1e300])
+def test_any_number_of_seconds_is_a_timeout(timeout: float) -> None:
+    bell = Bell()
+    bell.ring()
+    assert bell.wait(timeout)
+    if timeout < 0:
+        assert not bell.wait(timeout)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -267,3 +268,32 @@ def test_split_divides_a_metric_between_its_points(counts: list[int], n: int) ->
     ]
     assert len(found[0]) == min(n, sum(counts))
     assert [sum(chunk.count for chunk in part) for part in parts] == [len(row) for row in found]
+
+
+@pytest.mark.fault("S4")
+@pytest.mark.parametrize("first", [b"", b"{},"])
+def test_a_line_whose_lists_stand_elsewhere_holds_nothing_and_is_no_error(first: bytes) -> None:
+    inner = b'{"a":1,"scopeSpans":[{"scope":{"b":1},"spans":[{}]}]}'
+    line = b'{"resourceSpans":[{"resource":{"attributes":[]},"y":[%b%b]}]}' % (first, inner)
+    assert parse(line) == []
+
+
+@pytest.mark.fault("S4")
+@pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
+def test_whatever_is_changed_in_a_line_it_is_read_or_refused(signal: str) -> None:
+    pieces = (b"{", b"}", b"[", b"]", b",", b":", b"null", b"1", b'"x"', b"[]", b"{}")
+
+    @oracle.FEW
+    @given(oracle.BATCHES[signal], st.data())
+    def check(batch: Any, data: Any) -> None:
+        line = b"".join(ours(chunk) for chunk in oracle.chunks_of(signal, batch)[:1])
+        for _ in range(3):
+            start = data.draw(st.integers(0, len(line)))
+            end = data.draw(st.integers(start, min(len(line), start + 40)))
+            new = b"".join(data.draw(st.lists(st.sampled_from(pieces), max_size=3)))
+            line = line[:start] + new + line[end:]
+        with contextlib.suppress(ValueError):
+            for chunk in parse(line):
+                assert len(records(chunk)) >= (chunk.count > 0)
+
+    check()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import Any
 
 import orjson
 import pytest
@@ -78,6 +79,24 @@ def test_records_of_other_programs_may_lack_everything() -> None:
     assert printed("traces", {}) == ["00:00:00Z span 0.000 s ok"]
     assert printed("logs", {}) == ["00:00:00Z log"]
     assert printed("metrics", {}) == ["00:00:00Z metric 0 points"]
+
+
+@pytest.mark.parametrize(
+    ("signal", "record"),
+    [
+        ("traces", {"endTimeUnixNano": "soon"}),
+        ("traces", {"endTimeUnixNano": str(10**30)}),
+        ("logs", {"body": 7}),
+        ("metrics", {"gauge": {"dataPoints": [7]}}),
+    ],
+)
+def test_a_record_that_makes_no_line_is_refused_alone(signal: str, record: dict[str, Any]) -> None:
+    stream = io.StringIO()
+    transport = ConsoleTransport(Console(), stream=stream)
+    chunk = Chunk(SIGNALS[signal], b"", b"", orjson.dumps(record), 1)
+    outcome = transport.send(SIGNALS[signal], [chunk], 0.0)
+    assert (outcome.kind, outcome.error) == ("refuse", "encode_error")
+    assert stream.getvalue() == ""
 
 
 def test_it_prints_to_standard_error_and_never_to_standard_output(

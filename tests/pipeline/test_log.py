@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import resource
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from otel_empathy.pipeline import segments
+from otel_empathy.pipeline.bell import Bell
+from otel_empathy.pipeline.ledger import Record, ledger_folder
 from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.testing import ManualClock
 
@@ -379,5 +384,471 @@ def test_a_file_size_limit_is_survived_by_the_next_segment(empathy_home: Path) -
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+    assert numbers(empathy_home) == list(range(1, 41))
     for segment in segments.listed(empathy_home, "traces"):
         assert segment.path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.fault("S2")
+def test_a_record_that_no_file_may_be_long_enough_for_holds_up_no_other(empathy_home: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            segments.make_home(empathy_home)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+            log = Log(empathy_home, service="t", instance=INSTANCE)
+            for number in range(1, 31):
+                put(log, number, padding=20_000 if number == 15 else 500)
+            flushed = log.flush(5)
+            dropped = log.counts["traces"].dropped
+            log.close(5)
+            code = 0 if flushed and dropped == {"too_large": 1} else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert numbers(empathy_home) == [n for n in range(1, 31) if n != 15]
+    assert len(segments.listed(empathy_home, "traces")) < 10
+
+
+# -- files that are taken away --------------------------------------------------------------------
+def descriptor(log: Log) -> int:
+    return log.writers["traces"]._fd
+
+
+@pytest.mark.fault("S3")
+def test_a_descriptor_that_the_program_closed_is_replaced_by_a_new_segment(log: Log) -> None:
+    put(log, 1)
+    os.close(descriptor(log))
+    put(log, 2)
+    assert log.flush(5)
+    put(log, 3)
+    assert numbers(log.home) == [1, 2, 3]
+    count = log.counts["traces"]
+    assert (count.offered, count.acked, count.dropped.total()) == (3, 3, 0)
+
+
+@pytest.mark.fault("S3")
+@pytest.mark.parametrize("fsync", [0.5, None])
+@pytest.mark.parametrize("refused", [False, True], ids=["seen in time", "seen at a refusal"])
+def test_a_descriptor_that_became_another_file_is_left_alone(
+    empathy_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: bool,
+    fsync: float | None,
+) -> None:
+    segments.make_home(empathy_home)
+    clock = ManualClock()
+    log = Log(
+        empathy_home, service="t", instance=INSTANCE, clock=clock, options=Options(fsync=fsync)
+    )
+    put(log, 1)
+    put(log, 2)
+    number = descriptor(log)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"x" * 100_000)
+    theirs = victim.open("r+b")
+    os.dup2(theirs.fileno(), number)
+    if refused:
+        real = os.write
+
+        def full(fd: int, data: bytes) -> int:
+            # The disk is full, also for the others.
+            if fd == number and os.fstat(fd).st_size == 100_000:
+                raise OSError(errno.ENOSPC, "no space left")
+            return real(fd, data)
+
+        monkeypatch.setattr(os, "write", full)
+    else:
+        clock.advance(1)
+    put(log, 3)
+    assert log.flush(5)
+    log.close(1)
+    assert os.fstat(number).st_size == 100_000  # it is open, and as long as it was
+    os.close(number)
+    theirs.close()
+    assert numbers(empathy_home) == [1, 2, 3]
+
+
+@pytest.mark.fault("S3")
+def test_nothing_is_acknowledged_into_a_lost_file_while_the_folder_cannot_be_reached(
+    empathy_home: Path,
+) -> None:
+    segments.make_home(empathy_home)
+    clock = ManualClock()
+    log = Log(empathy_home, service="t", instance=INSTANCE, clock=clock)
+    put(log, 1)
+    (segment,) = segments.listed(empathy_home, "traces")
+    segment.path.unlink()
+    folder = segments.folder(empathy_home, "traces")
+    folder.rmdir()
+    folder.write_text("a file where the folder was")
+    clock.advance(1)
+    put(log, 2)
+    for _ in range(3):
+        assert not log.flush(5)  # a second try comes right behind the first
+    assert (log.counts["traces"].acked, log.waiting) == (1, 1)
+    folder.unlink()
+    assert log.flush(5)
+    log.close(1)
+    assert numbers(empathy_home) == [2]
+
+
+# -- a disk that refuses --------------------------------------------------------------------------
+def test_a_sync_that_fails_while_nothing_waits_keeps_no_thread_busy(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: int) -> None:
+        # A broken disk, which no test has.
+        raise OSError(errno.EIO, "the disk is broken")
+
+    put(log, 1)
+    monkeypatch.setattr(os, "fdatasync", refuses)
+    log.writers["traces"].sync()
+    assert log.trouble == "io_error"
+    log.clock.advance(10)  # type: ignore[attr-defined]
+    log._dirty = False
+    assert log._pause() is None
+    monkeypatch.undo()
+    put(log, 2)
+    assert log.flush(5)
+    assert (numbers(log.home), log.trouble) == ([1, 2], None)
+
+
+def test_trouble_of_one_signal_is_not_over_when_another_can_be_written(log: Log) -> None:
+    put(log, 1)
+    shutil.rmtree(segments.folder(log.home, "traces"))
+    segments.folder(log.home, "traces").write_text("a file where the folder was")
+    log.clock.advance(1)  # type: ignore[attr-defined]
+    put(log, 2)
+    log.append("logs", RESOURCE, SCOPE, b'{"timeUnixNano":"1"}', 1)
+    assert not log.flush(5)
+    assert (log.trouble, log.counts["logs"].acked, log.waiting) == ("io_error", 1, 1)
+    segments.folder(log.home, "traces").unlink()
+    assert log.flush(5)
+    assert (log.trouble, numbers(log.home)) == (None, [2])
+
+
+@pytest.mark.fault("S2")
+def test_nobody_waits_for_room_that_a_refusing_disk_cannot_give(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empathy_home.mkdir()
+    (empathy_home / "otlp").write_text("a file where a folder must be")
+    log = Log(empathy_home, service="t", instance=INSTANCE, options=Options(buffer_bytes=1000))
+    put(log, 1)
+    waited: list[float | None] = []
+    monkeypatch.setattr(log, "_freed", Listening(waited))
+    for number in range(2, 101):
+        put(log, number)
+    log.close(0.1)
+    assert waited == []
+
+
+class Listening(Bell):
+    """Notes who waits for it."""
+
+    __slots__ = ("heard",)
+
+    def __init__(self, heard: list[float | None]) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def wait(self, timeout: float | None) -> bool:
+        self.heard.append(timeout)
+        return super().wait(timeout)
+
+
+def test_what_is_lost_is_told_once_a_minute_for_each_reason(
+    empathy_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    segments.make_home(empathy_home)
+    clock = ManualClock()
+    log = Log(empathy_home, service="t", instance=INSTANCE, clock=clock)
+
+    def lose(count: int) -> None:
+        for number in range(count):
+            put(log, number, padding=600_000)
+        for _ in range(3):  # the first look may have begun before
+            looked = threading.Event()
+            log.on_tick = looked.set
+            log.tick()
+            assert looked.wait(10)
+
+    lose(1)
+    lose(2)
+    clock.advance(60)
+    lose(1)
+    log.close(2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 record(s) were dropped: too_large",
+        "3 record(s) were dropped: too_large",
+    ]
+
+
+# -- many at once ---------------------------------------------------------------------------------
+def test_what_comes_while_a_batch_is_written_has_its_turn_behind_the_other_signals(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(log, 3)
+    real = os.write
+    mine: list[int] = []
+
+    def meanwhile(fd: int, data: bytes) -> int:
+        ours = threading.current_thread() is threading.main_thread()
+        if ours and data.startswith(b'{"resourceSpans"') and len(mine) < 100:
+            mine.append(data.count(b"traceId"))
+            put(log, 3 + len(mine))
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", meanwhile)
+    log.writers["traces"].drain()
+    monkeypatch.undo()
+    assert mine == [3]
+    assert log.flush(5)
+    assert numbers(log.home) == [1, 2, 3, 4]
+
+
+def waiting(log: Log, count: int) -> None:
+    """Let so many records wait, as they do while the disk refuses."""
+    log.trouble, log._retry_at = "io_error", float("inf")
+    for number in range(1, count + 1):
+        put(log, number)
+
+
+def test_a_flush_waits_for_what_was_there_and_not_for_what_comes_meanwhile(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(log, 3)
+    over = threading.Event()
+    real = os.write
+    came = 3
+
+    def meanwhile(fd: int, data: bytes) -> int:
+        nonlocal came
+        if data.startswith(b'{"resourceSpans"') and not over.is_set():
+            came += 1
+            put(log, came)  # so that something always waits
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", meanwhile)
+    for _ in range(5):
+        assert log.flush(5)
+    over.set()
+    assert log.flush(5)
+    assert numbers(log.home) == list(range(1, came + 1))
+
+
+def test_a_line_has_at_most_512_kib_with_a_large_resource_too(log: Log) -> None:
+    large = b'"resource":{"attributes":[{"key":"a","value":{"stringValue":"%s"}}]}'
+    waiting(log, 0)  # so that they are written as a batch
+    for number in range(1, 10):
+        log.append("traces", large % (b"y" * 300_000), SCOPE, body(number, 100_000), 1)
+    log.recovered("traces")
+    assert log.flush(5)
+    for segment in segments.listed(log.home, "traces"):
+        assert max(map(len, segment.path.read_bytes().splitlines(keepends=True))) <= 512 * 1024
+    assert numbers(log.home) == list(range(1, 10))
+
+
+def test_a_record_on_a_slow_disk_waits_for_no_window(log: Log) -> None:
+    put(log, 1)
+    for _ in range(50):
+        log.took(0.004)
+    waited: list[float | None] = []
+    log._urgent = Listening(waited)
+    for number in range(2, 12):
+        put(log, number)
+        assert log.flush(5)
+    assert waited == []
+    assert numbers(log.home) == list(range(1, 12))
+
+
+def test_only_writes_that_hold_a_caller_say_how_slow_the_disk_is(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(log, "took", told.append)
+    put(log, 1)
+    assert len(told) == 1
+    waiting(log, 1)
+    assert log.flush(5)
+    assert len(told) == 1
+
+
+def test_a_disk_that_holds_more_than_one_caller_in_a_hundred_is_a_slow_one(log: Log) -> None:
+    def some(times: int, *, quick: int) -> str:
+        for _ in range(times):
+            log.took(0.0015)
+            for _ in range(quick):
+                log.took(0.00001)
+        return log.durability
+
+    assert some(50, quick=110) == "sync"
+    assert some(50, quick=60) == "batched"
+
+
+# -- syncs ----------------------------------------------------------------------------------------
+def test_a_segment_that_is_over_is_synced_by_the_writers_thread(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments.make_home(empathy_home)
+    log = Log(empathy_home, service="t", instance=INSTANCE, options=Options(segment_bytes=5000))
+    real = os.fdatasync
+    synced: list[tuple[int, str]] = []
+
+    def noted(fd: int) -> None:
+        synced.append((os.fstat(fd).st_ino, threading.current_thread().name))
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    for number in range(1, 17):
+        put(log, number, padding=500)
+    log.close(5)
+    found = segments.listed(empathy_home, "traces")
+    assert len(found) > 2
+    assert {ino for ino, _ in synced} == {segment.path.stat().st_ino for segment in found}
+    assert {who for _, who in synced} == {"otel-empathy-log"}
+
+
+def test_a_folder_is_synced_after_a_segment_was_made_in_it(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments.make_home(empathy_home)
+    folder = segments.folder(empathy_home, "traces").stat().st_ino
+    real = os.fsync
+    synced: list[int] = []
+
+    def noted(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    for fsync in (0.5, 0.0):
+        log = Log(empathy_home, service="t", instance=INSTANCE, options=Options(fsync=fsync))
+        for number in range(1, 4):
+            put(log, number)
+        log.close(5)
+        assert synced == [folder]
+        synced.clear()
+
+
+def test_a_sync_that_fails_at_the_end_of_a_segment_leaves_no_open_file(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: int) -> None:
+        # A broken disk, which no test has.
+        raise OSError(errno.EIO, "the disk is broken")
+
+    segments.make_home(empathy_home)
+    monkeypatch.setattr(os, "fdatasync", refuses)
+    log = Log(
+        empathy_home, service="t", instance=INSTANCE, clock=ManualClock(),
+        options=Options(segment_bytes=2000),
+    )  # fmt: skip
+    for number in range(1, 31):
+        put(log, number, padding=500)
+        log.flush(5)
+    log.close(5)
+    assert numbers(empathy_home) == list(range(1, 31))
+
+
+# -- ends -----------------------------------------------------------------------------------------
+@pytest.mark.fault("S2")
+def test_a_write_that_hangs_at_the_end_is_counted_once_whatever_becomes_of_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, begun = threading.Event(), threading.Event()
+    real = os.write
+
+    def hangs(fd: int, data: bytes) -> int:
+        if data.startswith(b'{"resourceSpans"'):
+            begun.set()
+            go_on.wait()
+        return real(fd, data)
+
+    waiting(log, 3)
+    monkeypatch.setattr(os, "write", hangs)
+    log.recovered("traces")
+    log.queued()
+    assert begun.wait(10)
+    for number in range(4, 6):
+        put(log, number)
+    count = log.counts["traces"]
+    log.close(0.1)
+    assert (count.offered, count.acked, count.waiting) == (5, 0, 3)
+    assert count.dropped == {"shutdown": 2}
+    go_on.set()
+    thread = log._thread
+    assert thread is not None
+    thread.join()
+    assert (count.offered, count.acked, count.waiting) == (5, 3, 0)
+    assert count.dropped == {"shutdown": 2}
+    assert numbers(log.home) == [1, 2, 3]
+
+
+def held() -> list[str]:
+    """The files that this process holds open."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one by which we look is gone already
+            found.append(str(entry.readlink()))
+    return found
+
+
+@pytest.mark.fault("P3")
+def test_a_child_lets_go_of_every_segment_of_its_parent(empathy_home: Path) -> None:
+    segments.make_home(empathy_home)
+    log = Log(
+        empathy_home, service="t", instance=INSTANCE, clock=ManualClock(),
+        options=Options(segment_bytes=2000),
+    )  # fmt: skip
+    for number in range(1, 31):
+        put(log, number, padding=500)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            log.abandon()
+            code = len([path for path in held() if "/otlp/" in path])
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    put(log, 31)
+    last = segments.listed(empathy_home, "traces")[-1]
+    assert segments.is_locked(last.path)
+    log.close(2)
+    assert numbers(empathy_home) == list(range(1, 32))
+
+
+# -- where there are no locks ---------------------------------------------------------------------
+def test_without_locks_the_writers_thread_renews_the_signs_of_life(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        # What some file systems answer that are shared over a network.
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    segments.make_home(empathy_home)
+    clock = ManualClock()
+    log = Log(empathy_home, service="t", instance=INSTANCE, clock=clock)
+    record = Record(instance=INSTANCE)
+    assert record.open(empathy_home)
+    put(log, 1)
+    (segment,) = segments.listed(empathy_home, "traces")
+    for path in (segment.path, ledger_folder(empathy_home) / f"{INSTANCE[:8]}.json"):
+        os.utime(path, (0, 0))
+    clock.advance(11)
+    ticked = threading.Event()
+    log.on_tick = ticked.set
+    log.tick()
+    assert ticked.wait(10)
+    for path in (segment.path, ledger_folder(empathy_home) / f"{INSTANCE[:8]}.json"):
+        assert path.stat().st_mtime > 0
+    assert log._pause() == 10
+    record.close()
+    log.close(2)

@@ -70,6 +70,8 @@ def test_addresses_alone_say_which_signals_are_taken() -> None:
         ({"headers": {"a b": "c"}}, ["'a b'", "name of a header"]),
         ({"headers": {"key": "line\r\nnext: line"}}, ["key", "printable ASCII"]),
         ({"headers": {"key": 7}}, ["key", "printable ASCII"]),
+        ({"headers": {"Content-Length": "5"}}, ["'Content-Length'", "leave it out"]),
+        ({"headers": {"transfer-encoding": "chunked"}}, ["leave it out"]),
         ({"name": "a/b"}, ["'a/b'", "collector-1"]),
         ({"name": ""}, ["collector-1"]),
         ({"proxy": "socks5://proxy"}, ["socks5://proxy", "http://proxy:3128"]),
@@ -84,6 +86,12 @@ def test_a_value_that_cannot_work_is_named_with_its_rule(
     assert isinstance(caught.value, ValueError)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden", 7])
+def test_a_console_is_named_by_the_same_rule(name: Any) -> None:
+    with pytest.raises(SettingError, match="collector-1"):
+        Console(name=name)
 
 
 def test_a_client_key_needs_its_certificate(tmp_path: Path) -> None:

@@ -397,6 +397,9 @@ def test_an_answer_that_breaks_off_is_no_success(
         (b"HTTP/1.1 200 OK\r\n\r\n", "ok", None),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", "ok", None),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, "ok", None),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK, "ok", None),
+        (b"HTTP/1.1 102 Processing\r\n\r\n" * 3 + OK, "ok", None),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "retry", "101"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "retry", "protocol"),
         (b"HTTP/1.1 99999 Odd\r\n\r\n", "retry", "protocol"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "retry", "protocol"),
@@ -458,6 +461,17 @@ def test_a_connection_serves_many_batches() -> None:
         opened(Otlp(peer.endpoint)) as transport,
     ):
         assert [send(transport, signal).kind for signal in SIGNALS] == ["ok"] * 3
+        assert peer.connections == 1
+
+
+def test_what_announces_an_answer_is_not_taken_for_that_of_the_next_batch() -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    no = b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"
+    with (
+        serving(answering(hint + OK, hint + no, OK)) as peer,
+        opened(Otlp(peer.endpoint)) as transport,
+    ):
+        assert [send(transport).kind for _ in range(3)] == ["ok", "refuse", "ok"]
         assert peer.connections == 1
 
 

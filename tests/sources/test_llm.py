@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from captured import Captured, capturing
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_empathy.core.call import Call
@@ -87,27 +88,30 @@ def test_a_call_is_one_span_with_everything_on_it(priced: Captured) -> None:
     }
 
 
+class Watching(Sampler):
+    """Keeps what it is told at the start of each span."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> Any:
+        self.seen.append(dict(args[4] or {}))
+        return ALWAYS_ON.should_sample(*args, **kwargs)
+
+    def get_description(self) -> str:
+        return "watching"
+
+
 def test_samplers_see_what_is_known_at_the_start() -> None:
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
-
-    seen: list[dict[str, Any]] = []
-
-    class Watching(Sampler):
-        def should_sample(self, *args: Any, **kwargs: Any) -> Any:
-            seen.append(dict(args[4] or {}))
-            return ALWAYS_ON.should_sample(*args, **kwargs)
-
-        def get_description(self) -> str:
-            return "watching"
-
+    sampler = Watching()
     with (
-        capturing(sampler=Watching()),
+        capturing(sampler=sampler),
         using(session="s"),
         agent(name="bot") as run,
         llm_call(provider="p", model="m"),
     ):
         pass
-    assert seen[1] == {
+    assert sampler.seen[1] == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "p",
         "gen_ai.request.model": "m",
@@ -1225,23 +1229,13 @@ def test_a_remote_agent_is_named_by_what_was_asked_for(captured: Captured) -> No
 
 
 def test_samplers_see_the_server_of_a_call() -> None:
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
-
-    seen: list[dict[str, Any]] = []
-
-    class Watching(Sampler):
-        def should_sample(self, *args: Any, **kwargs: Any) -> Any:
-            seen.append(dict(args[4] or {}))
-            return ALWAYS_ON.should_sample(*args, **kwargs)
-
-        def get_description(self) -> str:
-            return "watching"
-
-    with capturing(sampler=Watching()) as captured:
+    sampler = Watching()
+    with capturing(sampler=sampler) as captured:
         operation = open_call(CallSpec(model="m", server=("api.example.com", 443)), Context())
         assert operation is not None
         operation.finish()
-        assert (seen[0]["server.address"], seen[0]["server.port"]) == ("api.example.com", 443)
+        (seen,) = sampler.seen
+        assert (seen["server.address"], seen["server.port"]) == ("api.example.com", 443)
         ((labels, _),) = captured.points("gen_ai.client.operation.duration")
         assert (labels["server.address"], labels["server.port"]) == ("api.example.com", 443)
 
