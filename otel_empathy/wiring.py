@@ -209,6 +209,7 @@ class Runtime:
             instance=self.instance,
             options=Options(
                 segment_bytes=settings.segment_bytes,
+                line_records=settings.batch_records,
                 buffer_bytes=settings.buffer_bytes,
                 fsync=settings.fsync,
                 tail=bool(self.backends),

@@ -61,7 +61,11 @@ def from_environment(environ: Mapping[str, str]) -> list[Otlp]:
             if "urls" in said:
                 said.pop("endpoint", None)
             said["protocol"] = _OTLP[exporter] or said.get("protocol")
-            one = _resolved(Otlp(signals=(signal,), **said), variables)
+            try:
+                one = _resolved(Otlp(signals=(signal,), **said), variables)
+            except SettingError as error:  # each may be right, and not beside the other
+                variables.warn(f"OTEL_{signal.upper()}_EXPORTER", f"{error}; it is left out")
+                continue
             likeness = replace(one, endpoint=_root(one), signals=(), urls=None)
             groups[likeness] = _together(groups[likeness], one) if likeness in groups else one
     backends: list[Otlp] = []
@@ -124,7 +128,7 @@ def _resolved(otlp: Otlp, variables: _Variables) -> Otlp:
 
 def _root(one: Otlp) -> str:
     parts = urlsplit(one.url(one.signals[0]))
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.geturl()
 
 
 def _together(one: Otlp, other: Otlp) -> Otlp:
@@ -140,7 +144,8 @@ def _together(one: Otlp, other: Otlp) -> Otlp:
 def _name(url: str) -> str:
     """Scheme-host-port, in the letters that a file may be called by."""
     scheme, host, port = origin(url)
-    return "-".join((scheme, re.sub(r"[^A-Za-z0-9._]+", "-", host).strip("-") or "any", str(port)))
+    words = (scheme, re.sub(r"[^A-Za-z0-9._]+", "-", host).strip("-") or "any", str(port or ""))
+    return "-".join(word for word in words if word)[:100]
 
 
 def _listed(environ: Mapping[str, str], signal: str) -> list[str]:
@@ -186,10 +191,12 @@ class _Variables:
         for variable in variables:
             if text := self.environ.get(variable, "").strip():
                 # gRPC also takes host:port, and then the variable INSECURE decides.
-                if "://" not in text and self._protocol(signal) == "grpc":
+                bare = "://" not in text and not text.startswith("unix:")
+                if bare and self._protocol(signal) == "grpc":
                     _, insecure = self._read("INSECURE", signal)
                     text = f"{'http' if insecure.lower() == 'true' else 'https'}://{text}"
-                return text if self._tried(variable, endpoint=text) else None
+                said = {"endpoint": text, "protocol": self._protocol(signal)}
+                return text if self._tried(variable, **said) else None
         return None
 
     def settings(self, signals: Sequence[str]) -> dict[str, Any]:
@@ -285,7 +292,7 @@ def _proxy_for(url: str, variables: _Variables) -> str:
     """
     scheme, host, port = origin(url)
     _, exceptions = _proxy_variable(variables.environ, "no_proxy")
-    if _is_local(host) or _is_excepted(host, port, exceptions):
+    if not port or _is_local(host) or _is_excepted(host, port, exceptions):
         return ""
     for name in (f"{scheme}_proxy", "all_proxy"):
         variable, text = _proxy_variable(variables.environ, name)

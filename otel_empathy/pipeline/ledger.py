@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -208,14 +209,20 @@ def note_evicted(home: Path, evicted: Evicted) -> None:
         os.close(fd)
 
 
-def read_evicted(home: Path) -> dict[tuple[str, str], Evicted]:
+def read_evicted(home: Path) -> Mapping[tuple[str, str], Evicted]:
     """What retention removed, by signal and segment name."""
-    found: dict[tuple[str, str], Evicted] = {}
+    path = evicted_file(home)
     try:
-        lines = evicted_file(home).read_bytes().splitlines()
+        state = path.stat()
+        return _evicted(path, state.st_ino, state.st_mtime_ns, state.st_size)
     except OSError:
-        return found
-    for line in lines:
+        return {}
+
+
+@lru_cache(maxsize=4)  # every lane without a segment asks whenever it looks
+def _evicted(path: Path, *_state: int) -> Mapping[tuple[str, str], Evicted]:
+    found: dict[tuple[str, str], Evicted] = {}
+    for line in path.read_bytes().splitlines():
         try:
             data = orjson.loads(line)
             one = Evicted(data["signal"], data["name"], int(data["records"]), data["reason"])

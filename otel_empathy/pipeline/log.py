@@ -66,6 +66,7 @@ class Options:
     """How the log behaves; the defaults are those of the settings."""
 
     segment_bytes: int = 10_000_000
+    line_records: int = 512
     buffer_bytes: int = 64 << 20
     fsync: float | None = 0.5
     tail: bool = False

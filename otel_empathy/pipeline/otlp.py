@@ -50,6 +50,7 @@ DEFAULT_ENDPOINT: Final[Mapping[Protocol, str]] = {
 
 _STARTS: Final = ("now", "oldest")
 _PORTS: Final = {"http": 80, "https": 443}
+_SOCKET: Final = "unix"  # gRPC alone also takes the path of a socket: unix:/run/collector.sock
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -68,6 +69,7 @@ class Otlp:
 
     Args:
         endpoint: Address of the backend; HTTP adds `/v1/traces`, `/v1/metrics`, `/v1/logs` to it.
+            For gRPC it may be a socket of this machine, such as `unix:/run/collector.sock`.
         protocol: `http/protobuf`, `http/json` or `grpc`.
         headers: Sent with every request; shown nowhere.
         name: Names the backend and its cursor; by default scheme-host-port.
@@ -127,6 +129,15 @@ class Otlp:
             self._set("endpoint", _without_user(_url("endpoint", self.endpoint), headers))
         if self.proxy:
             self._set("proxy", proxy_address("proxy", self.proxy))
+        sockets = [
+            one for one in (self.endpoint, *urls.values()) if one and origin(one)[0] == _SOCKET
+        ]
+        if sockets and self.protocol not in {None, "grpc"}:
+            raise SettingError(
+                f"endpoint={sockets[0]!r}: a socket takes protocol='grpc', not {self.protocol!r}"
+            )
+        if sockets:
+            self._set("protocol", "grpc")
         self._set("headers", headers or None)
         self._set("urls", urls or None)
 
@@ -158,6 +169,8 @@ class Otlp:
         if self.urls and signal in self.urls:
             return self.urls[signal]
         base = urlsplit(self.endpoint or DEFAULT_ENDPOINT[self.protocol or "http/protobuf"])
+        if base.scheme == _SOCKET:
+            return base.geturl()
         path = "" if self.protocol == "grpc" else f"{base.path.rstrip('/')}/v1/{signal}"
         return urlunsplit((base.scheme, base.netloc, path, base.query, ""))
 
@@ -183,8 +196,13 @@ class Console:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of an address, the port also where it is left out."""
+    """Scheme, host and port of an address, the port also where it is left out.
+
+    Of a socket it is the path that stands for the host.
+    """
     parts = urlsplit(url)
+    if parts.scheme == _SOCKET:
+        return parts.scheme, parts.path, 0
     return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
 
 
@@ -252,7 +270,10 @@ def _url(name: str, value: str) -> str:
     text = value.strip()
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+        if parts.scheme == _SOCKET:
+            valid = not parts.netloc and bool(parts.path.strip("/"))
+        else:
+            valid = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     if not valid or not text.isascii() or not text.isprintable() or " " in text:

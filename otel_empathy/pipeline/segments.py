@@ -136,7 +136,7 @@ def make_home(home: Path, *, unsafe: bool = False) -> None:
         if not unsafe and stat.S_IMODE(path.stat().st_mode) & stat.S_IWOTH:
             raise SettingError(
                 f"home={str(home)!r}: every user of this machine may write to "
-                f"{'it' if path == home else path}; "
+                f"{'it' if path == home else path}; choose another home, "
                 "run `chmod o-w` on it or set OTEL_EMPATHY_UNSAFE_HOME=true"
             )
     owner = home.stat().st_uid

@@ -125,7 +125,7 @@ class GrpcTransport:
         import grpc  # noqa: PLC0415 - only who sends by gRPC pays for it
 
         scheme, host, port = place
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if port else f"unix:{host}"
         options: list[tuple[str, Any]] = [
             ("grpc.primary_user_agent", self._user_agent),
             ("grpc.max_receive_message_length", _ANSWER_MAX),

@@ -243,16 +243,19 @@ class Writer:
         self._shut()
 
     def _lines(self, chunks: list[Chunk]) -> Iterator[tuple[bytes, list[Chunk]]]:
+        """Lines of one resource each, none longer or of more records than one request may be."""
+        most = self.log.options.line_records
         group: list[Chunk] = []
-        size = 0
+        size = records = 0
         for chunk in chunks:
             more = len(chunk.body) + len(chunk.scope) + 32
             same = group and group[0].resource == chunk.resource
-            if group and (not same or size + more + _FRAME > _LINE):
+            records += chunk.count
+            if group and (not same or size + more + _FRAME > _LINE or records > most):
                 yield self._line(group), group
                 group = []
             if not group:
-                size = len(chunk.resource)
+                size, records = len(chunk.resource), chunk.count
             group.append(chunk)
             size += more
         if group:

@@ -23,6 +23,7 @@ from otel_empathy.pipeline.cursor import Cursor, Position, all_cursors, cursor_f
 from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.pipeline.outcome import Outcome
 from otel_empathy.pipeline.shipping import Plan, aside
+from otel_empathy.pipeline.source import Own
 from otel_empathy.testing import ManualClock
 
 RESOURCE = b'"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"t"}}]}'
@@ -903,3 +904,51 @@ def test_the_worker_knows_when_the_oldest_record_came(bench: Bench) -> None:
     assert backend.oldest("traces") == came
     backend.stop(bench.clock.monotonic())
     backend._thread.join(10)
+
+
+# -- differences ----------------------------------------------------------------------------------
+def test_differences_go_on_where_an_earlier_shipper_stopped_after_few_looks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums: list[int] = []
+
+    class Adding(Script):
+        def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
+            sums.extend(int(n) for c in chunks for n in re.findall(rb'"asInt":"(\d+)"', c.body))
+            return OK
+
+    def measure(first: int, last: int) -> None:
+        for value in range(first, last + 1):
+            body = (
+                b'{"name":"c","sum":{"aggregationTemporality":2,"isMonotonic":true,"dataPoints":'
+                b'[{"startTimeUnixNano":"1","timeUnixNano":"%d","asInt":"%d"}]}}' % (value, value)
+            )
+            bench.log.append("metrics", RESOURCE, SCOPE, body, 1)
+
+    def delta() -> Backend:
+        backend = Backend(
+            Plan(name="b", connect=Adding, signals=("metrics",), delta=True),
+            home=bench.home, clock=bench.clock, jitter=lambda: 1.0,
+        )  # fmt: skip
+        backend._log = bench.log
+        bench.made.append(backend)
+        assert backend._prepare()
+        return backend
+
+    measure(1, 1000)
+    first = delta()
+    run(first)
+    first.abandon()
+    measure(1001, 1010)
+    bench.log.writers["metrics"].tail.clear()
+    looks: list[int] = []
+    read = Own.read
+    monkeypatch.setattr(
+        Own,
+        "read",
+        lambda self, place, records: looks.append(records) or read(self, place, records),
+    )
+    second = delta()
+    assert len(looks) < 30
+    run(second)
+    assert sum(sums) == 1010

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from otel_empathy.pipeline.environment import console_from_environment, from_environment, resolve
-from otel_empathy.pipeline.otlp import Otlp
+from otel_empathy.pipeline.otlp import Otlp, origin
 
 BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
@@ -148,6 +148,34 @@ def test_the_default_name_can_be_that_of_a_folder(endpoint: str, name: str) -> N
 def test_grpc_takes_an_address_without_a_scheme(insecure: dict[str, str], endpoint: str) -> None:
     environ = {BASE: "c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **insecure}
     assert one(environ).endpoint == endpoint
+
+
+@pytest.mark.parametrize("text", ["unix:/run/c.sock", "unix:///run/c.sock"])
+def test_grpc_takes_a_socket_which_no_proxy_reaches(text: str) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": text, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    (found,) = from_environment({**environ, "ALL_PROXY": "http://proxy:1"})
+    assert (origin(found.url("traces")), found.protocol) == (("unix", "/run/c.sock", 0), "grpc")
+    assert (found.name, found.proxy) == ("unix-run-c.sock", "")
+
+
+ONLY_TRACES = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+        {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", **ONLY_TRACES},
+        {"OTEL_TRACES_EXPORTER": "otlp_proto_http", **ONLY_TRACES},
+    ],
+)
+def test_a_socket_beside_another_protocol_is_left_out_with_a_warning(
+    environ: dict[str, str],
+) -> None:
+    with pytest.warns(RuntimeWarning, match="a socket takes protocol='grpc'"):
+        assert (
+            from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "unix:/run/c.sock", **environ}) == []
+        )
 
 
 def test_a_scheme_wins_over_insecure() -> None:

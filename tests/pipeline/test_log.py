@@ -321,6 +321,22 @@ def test_long_batches_are_split_into_lines_of_at_most_512_kib(
     assert numbers(log.home) == list(range(1, 5001))
 
 
+def test_a_line_holds_no_more_records_than_a_request_so_a_crash_repeats_one_request(
+    log: Log,
+) -> None:
+    for number in range(1, 6001):
+        put(log, number, padding=10)
+    log.close(5)
+    sizes = [
+        sum(len(inner["spans"]) for inner in outer["scopeSpans"])
+        for segment in segments.listed(log.home, "traces")
+        for line in segment.path.read_bytes().splitlines()
+        for outer in json.loads(line)["resourceSpans"]
+    ]
+    assert max(sizes) == 512
+    assert sum(sizes) == 6000
+
+
 def test_the_writer_of_a_live_segment_can_be_told_from_one_that_is_gone(log: Log) -> None:
     put(log, 1)
     (segment,) = segments.listed(log.home, "traces")

@@ -74,6 +74,8 @@ def test_addresses_alone_say_which_signals_are_taken() -> None:
         ({"headers": {"transfer-encoding": "chunked"}}, ["leave it out"]),
         ({"name": "a/b"}, ["'a/b'", "collector-1"]),
         ({"name": ""}, ["collector-1"]),
+        ({"endpoint": "unix:"}, ["'unix:'", "must have a scheme"]),
+        ({"endpoint": "unix:/s", "protocol": "http/json"}, ["'unix:/s'", "grpc", "http/json"]),
         ({"proxy": "socks5://proxy"}, ["socks5://proxy", "http://proxy:3128"]),
     ],
 )

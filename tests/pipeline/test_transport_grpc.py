@@ -107,6 +107,17 @@ def test_the_limit_of_a_grpc_server_splits_the_batch() -> None:
         assert send(transport, n=3).kind == "ok"
 
 
+def test_a_socket_of_this_machine_is_an_address(tmp_path: Path) -> None:
+    def answer(body: bytes, context: grpc.ServicerContext) -> bytes:
+        return b""
+
+    place = f"unix:{tmp_path}/collector.sock"
+    with _server(answer, place) as endpoint, opened(endpoint) as transport:
+        assert send(transport).kind == "ok"
+    with opened(place) as transport:
+        assert send(transport).error == "UNAVAILABLE"
+
+
 def test_a_batch_whose_answer_is_too_long_to_be_read_is_not_sent_again() -> None:
     def answer(body: bytes, context: grpc.ServicerContext) -> bytes:
         return bytes(100_000)
@@ -295,7 +306,7 @@ def test_a_forked_child_sends_too(spawned: Spawned) -> None:
 
 
 @contextmanager
-def _server(answer: Any) -> Iterator[str]:
+def _server(answer: Any, place: str = "127.0.0.1:0") -> Iterator[str]:
     from concurrent.futures import ThreadPoolExecutor
 
     server = grpc.server(ThreadPoolExecutor(1))
@@ -304,9 +315,9 @@ def _server(answer: Any) -> Iterator[str]:
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {"Export": method}),)
     )
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(place)
     server.start()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield place if place.startswith("unix:") else f"http://127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
