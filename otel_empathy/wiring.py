@@ -7,6 +7,7 @@ child gets all of it anew: its own identity, segments, queues and threads, start
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import sys
 import threading
@@ -22,7 +23,7 @@ from typing import Any, final
 from otel_empathy._version import __version__
 from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
-from otel_empathy.core.errors import SettingError, WrongType
+from otel_empathy.core.errors import SettingError, WrongType, WrongValue
 from otel_empathy.core.identity import UserHash
 from otel_empathy.core.prices import Prices
 from otel_empathy.core.scrub import Scrubber
@@ -73,6 +74,8 @@ class Runtime:
         self.backends: tuple[Backend, ...] = ()
         self._plans: tuple[Plan, ...] = ()
         self._record: Record | None = None
+        self._recorded: tuple[Counter[str], int, bool] = (Counter(), 0, False)
+        self.evicted: Counter[str] = Counter()
         self._retained = float("-inf")
         self._ended = threading.Lock()  # taken once, and never waited for: a handler may come in
         if self.on:
@@ -247,12 +250,15 @@ class Runtime:
         record, log = self._record, self.log
         if record is None or log is None:
             return
-        dropped, waiting = self._dropped(), log.waiting
-        if dropped == record.dropped and waiting == record.waiting:
+        leased = isinstance(log, Log) and log.leased
+        known = self._dropped(), log.waiting, leased
+        if known == self._recorded:
             return
-        record.dropped, record.waiting, record.durability = dropped, waiting, log.durability
+        record.dropped, record.waiting, record.leased = known
+        record.durability = log.durability
         with safety.guarded("export"):
             record.save()
+            self._recorded = known
 
     def _noted(self) -> None:
         if isinstance(self.log, Log):
@@ -266,12 +272,13 @@ class Runtime:
 
         def run() -> None:
             with safety.guarded("export"):
-                retention.retain(
+                removed = retention.retain(
                     self.home,
                     days=self.settings.retention_days,
                     max_bytes=self.settings.log_max_bytes,
                     clock=self.clock,
                 )
+                self.evicted.update(removed.evicted)
 
         thread = threading.Thread(target=run, name="otel-empathy-retention", daemon=True)
         try:
@@ -290,6 +297,7 @@ class Runtime:
         log = self.log
         if not self.on or log is None or self._ended.locked():
             return True
+        timeout = _waited("flush", timeout)
         deadline = self.clock.monotonic() + timeout
         self.providers.reader.gather(timeout)
         with Inside():
@@ -354,6 +362,7 @@ class Runtime:
     def shutdown(self, timeout: float = 3.0) -> None:
         """Ship what can be shipped in time and let go of everything; the rest stays in the log."""
         global _runtime  # noqa: PLW0603 - one runtime per process
+        timeout = _waited("shutdown", timeout)
         if not self.on or not self._ended.acquire(blocking=False):
             if _runtime is self:
                 _runtime = None
@@ -411,6 +420,8 @@ class Runtime:
         if record is not None and record.fd >= 0:
             os.close(record.fd)
         self._record = None
+        self._recorded = (Counter(), 0, False)
+        self.evicted = Counter()
         inside.threads.clear()  # its threads are the parent's
         self._ended = threading.Lock()
         self._retained = float("-inf")
@@ -531,6 +542,20 @@ def _prices(settings: Settings) -> Prices:
             raise
         warnings.warn(f"{error}; the bundled prices apply", RuntimeWarning, stacklevel=4)
         return Prices.bundled()
+
+
+def _waited(what: str, timeout: Any) -> float:
+    """A caller's timeout, no longer than the interpreter can wait.
+
+    Raises:
+        WrongType: It is no number.
+        WrongValue: It is none that time can reach.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise WrongType(f"{what}: timeout={timeout!r} must be a number of seconds")
+    if math.isnan(timeout):
+        raise WrongValue(f"{what}: timeout={timeout!r} must be a number of seconds")
+    return min(max(0.0, timeout), threading.TIMEOUT_MAX / 4)
 
 
 def _is_uuid(text: str) -> bool:

@@ -473,3 +473,46 @@ def test_a_handler_that_shuts_down_inside_a_shutdown_does_not_wait_for_itself(
             runtime = otel_empathy.configure(home=HOME, backends=[])
         """,
     )
+
+
+def test_a_timeout_may_be_endless_but_must_be_a_number(empathy_home: Path) -> None:
+    run(
+        empathy_home,
+        """
+        rt = otel_empathy.configure(home=HOME, backends=[])
+        trace.get_tracer("t").start_span("x").end()
+        assert otel_empathy.flush(float("inf")) is True
+        assert otel_empathy.flush(-1) is True
+        for wrong in ("3", None, True, float("nan")):
+            for wait in (otel_empathy.flush, otel_empathy.shutdown):
+                try:
+                    wait(wrong)
+                except (TypeError, ValueError) as error:
+                    assert repr(wrong) in str(error) and "seconds" in str(error), error
+                else:
+                    raise AssertionError(wrong)
+        otel_empathy.shutdown(float("inf"))
+        """,
+    )
+
+
+def test_a_count_that_could_not_be_saved_is_saved_later(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        from otel_empathy.pipeline.ledger import read_record
+        rt = otel_empathy.configure(home=HOME, backends=[])
+        trace.get_tracer("t").start_span("x").end()
+        record, save = rt._record, rt._record.save
+        def refuse(): raise OSError(28, "no room")
+        type(record).save = lambda self: refuse()
+        rt.log.counts["traces"].dropped["queue_full"] += 1
+        rt._tick()
+        type(record).save = lambda self: save()
+        rt._tick()
+        from pathlib import Path
+        (path,) = (Path(HOME) / "ledger").glob("????????.json")
+        say(dropped=dict(read_record(path).dropped))
+        """,
+    )
+    assert facts["dropped"] == {"queue_full": 1}

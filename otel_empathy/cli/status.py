@@ -64,6 +64,11 @@ def command(*, home: Path | None, as_json: bool | None) -> None:
                 for one in status["processes"]
             ],
         )
+    if any(one["leased"] for one in status["processes"]):
+        screen.note(
+            "the home lies on a file system without locks: who lives is known from dates alone, "
+            "so a dead process is found up to 30 s late"
+        )
     screen.title("Ledger", "offered = acked + waiting + dropped")
     screen.facts(
         [

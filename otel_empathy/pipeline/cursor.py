@@ -188,6 +188,7 @@ class Claim:
     def free(self) -> None:
         """Give the claim back."""
         if self._fd >= 0:
+            segments.unlock(self._fd)
             os.close(self._fd)
             self._fd = -1
 

@@ -67,6 +67,8 @@ class Record:
     dropped: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     durability: str = "sync"
+    leased: bool = False
+    """Whether only a date says that it lives, because its file system knows no locks."""
     closed: bool = False
     fd: int = -1
     _path: Path = Path()
@@ -120,6 +122,7 @@ class Record:
                 "dropped": dict(self.dropped),
                 "waiting": self.waiting,
                 "durability": self.durability,
+                "leased": self.leased,
                 "closed": self.closed,
             }
         )
@@ -152,6 +155,7 @@ def read_record(path: Path) -> Record | None:
             dropped=Counter({str(k): int(v) for k, v in data["dropped"].items()}),
             waiting=int(data["waiting"]),
             durability=str(data["durability"]),
+            leased=bool(data.get("leased", False)),
             closed=bool(data["closed"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -35,6 +35,9 @@ class Removed:
 
     segments: int = 0
     unshipped: Counter[str] = field(default_factory=Counter)
+    """Segments that a backend would still have wanted, by reason."""
+    evicted: Counter[str] = field(default_factory=Counter)
+    """Segments that not every backend had read, by signal."""
 
 
 def retain(home: Path, *, days: float, max_bytes: int, clock: Clock = SYSTEM) -> Removed:
@@ -131,6 +134,7 @@ class _Run:
             return False
         self.removed.segments += 1
         if unshipped:
+            self.removed.evicted[segment.signal] += 1
             self.deprived.setdefault(reason, set()).update(unshipped)
         if not self.forgotten.issuperset(unshipped):
             self.removed.unshipped[reason] += 1

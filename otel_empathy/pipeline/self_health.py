@@ -21,7 +21,7 @@ from otel_empathy.emit import instruments, safety
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.durations import Durations
-from otel_empathy.pipeline.ledger import Count, read_evicted
+from otel_empathy.pipeline.ledger import Count
 from otel_empathy.pipeline.log import Log
 from otel_empathy.pipeline.shipping import Plan
 from otel_empathy.pipeline.writer import APPENDS
@@ -67,6 +67,7 @@ class Watched(Protocol):
     sink: Any
     scrub: Any
     clock: Any
+    evicted: Counter[str]
     providers: Any
 
 
@@ -250,11 +251,7 @@ class _Seen:
             yield from _counted(backend.shipping.skipped, semconv.LOG_REASON)
 
     def evicted(self) -> Iterator[Observation]:
-        home = getattr(self.runtime.log, "home", None)
-        if home is not None:
-            yield from _counted(
-                Counter(signal for signal, _ in read_evicted(home)), semconv.LOG_SIGNAL
-            )
+        return _counted(self.runtime.evicted, semconv.LOG_SIGNAL)
 
     def truncations(self) -> Iterator[Observation]:
         return _counted(self.runtime.sink.limits.counters, semconv.SDK_LIMIT)

@@ -70,7 +70,7 @@ class Tail:
             return [] if (last.seq, last.end) == (seq, offset) else None
         first = lines[at]
         follows = (first.seq, first.start) == (seq, offset) or (
-            at > 0 and (lines[at - 1].seq, lines[at - 1].end) == (seq, offset)
+            at > 0 and first.start == 0 and (lines[at - 1].seq, lines[at - 1].end) == (seq, offset)
         )
         if not follows:
             return None

@@ -73,6 +73,7 @@ def _processes(home: Path, clock: Clock) -> list[dict[str, Any]]:
                     "service": record.service,
                     "instance": record.instance,
                     "durability": record.durability,
+                    "leased": record.leased,
                     "waiting": record.waiting,
                     "backends": list(record.backends),
                 }

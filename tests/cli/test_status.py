@@ -10,6 +10,7 @@ import pytest
 from faulty import FaultyBackend
 
 from otel_empathy.cli import main
+from otel_empathy.pipeline.ledger import Record
 
 CRASHING = """
 import os, sys
@@ -107,3 +108,18 @@ def test_ship_needs_a_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_malformed_endpoint_is_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ship", "--endpoint", "nonsense", "--home", str(tmp_path)]) == 2
     assert "http://localhost:4318" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("leased", [False, True])
+def test_a_home_without_locks_is_said(
+    leased: bool, empathy_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = Record(instance="a" * 8, service="shop", pid=7, leased=leased)
+    assert record.open(empathy_home)
+    try:
+        assert main(["status", "--table", "--home", str(empathy_home)]) == 0
+        assert ("without locks" in " ".join(capsys.readouterr().err.split())) == leased
+        (process,) = status(capsys, empathy_home)["processes"]
+        assert process["leased"] is leased
+    finally:
+        record.close()

@@ -66,6 +66,7 @@ def test_over_its_size_the_oldest_shipped_segments_go_before_any_unshipped_one(
     removed = retain(empathy_home, days=90, max_bytes=size * 2, clock=clock)
     assert names(empathy_home) == ["aaaaaaaa-2", "aaaaaaaa-3"]
     assert removed.unshipped == {"backlog_cap": 1}
+    assert (removed.segments, removed.evicted) == (2, {"traces": 1})
 
 
 @pytest.mark.fault("S7")

@@ -38,6 +38,7 @@ def test_a_line_that_is_missing_in_memory_is_left_to_the_file() -> None:
     tail = filled(line(1, 100), line(1, 300))
     assert tail.after(1, 0, 10) is None
     assert tail.after(1, 250, 10) is None
+    assert tail.after(1, 200, 10) is None  # the end of one line, but not the begin of the next
 
 
 def test_the_end_of_a_segment_leads_to_the_beginning_of_the_next() -> None:
