@@ -11,6 +11,7 @@ import errno
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _DAY_NS = 86_400_000_000_000
 _FORGOTTEN_NS = 7 * _DAY_NS  # a backend not seen for so long holds nothing back
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TOGETHER = 64  # processes that are folded at one time: each holds a claim for each backend
+_ASIDE = 8  # what backends refused for good may take this part of the log's size
 _told: set[tuple[Path, str]] = set()  # the forgotten backends that were told of, by home
 
 
@@ -90,8 +92,17 @@ class _Run:
                 else:
                     still.append(segment)
             kept = still
+        self._clear_aside(oldest, max_bytes // _ASIDE)
         self._say()
         self._fold({segment.name.instance for segment in kept})
+
+    def _clear_aside(self, oldest: int, max_bytes: int) -> None:
+        """Remove what was set aside long ago or is too much; it was counted when it was dropped."""
+        total = 0
+        for age, size, path in sorted(_set_aside(self.home), reverse=True):
+            total += size
+            if age < oldest or total > max_bytes:
+                path.unlink(missing_ok=True)
 
     def _waiting(self, segment: segments.Segment) -> list[str]:
         """Backends that still want records of a segment."""
@@ -242,6 +253,14 @@ class _Run:
             folder = cursor_folder(self.home, backend)
             (folder / f"{instance}.json").unlink(missing_ok=True)
             (folder / f"{instance}.lock").unlink(missing_ok=True)
+
+
+def _set_aside(home: Path) -> Iterator[tuple[int, int, Path]]:
+    """When each file of what backends refused was last added to, its size, its place."""
+    for path in (home / "cursors").glob("*/aside/*.jsonl"):
+        with suppress(FileNotFoundError):
+            found = path.lstat()
+            yield found.st_mtime_ns, found.st_size, path
 
 
 def _lost(rows: Iterable[ledger.Evicted], cursor: Cursor) -> Iterator[tuple[str, int]]:

@@ -93,6 +93,23 @@ def test_what_a_cap_took_from_a_backend_is_counted_exactly(empathy_home: Path) -
     }
 
 
+def test_what_backends_refused_is_kept_as_long_as_the_log_and_within_an_eighth_of_its_size(
+    empathy_home: Path,
+) -> None:
+    clock = ManualClock()
+    aside = empathy_home / "cursors" / "x" / "aside"
+    aside.mkdir(parents=True)
+    now = clock.time_ns()
+    for name, days, size in (("old", 91, 1), ("big", 3, 600), ("new", 2, 500), ("last", 1, 500)):
+        path = aside / f"traces-{name}.jsonl"
+        path.write_bytes(b"x" * size)
+        os.utime(path, ns=(0, now - days * 86_400_000_000_000))
+    retain(empathy_home, days=90, max_bytes=8 * 1000, clock=clock)
+    assert sorted(path.name for path in aside.iterdir()) == [
+        "traces-last.jsonl", "traces-new.jsonl",
+    ]  # fmt: skip
+
+
 def test_counts_of_a_process_that_is_gone_move_into_the_totals_once(empathy_home: Path) -> None:
     segment(empathy_home, "a" * 8, "20200101T000000Z", 1, 5)
     record = ledger.Record(instance="a" * 8)
