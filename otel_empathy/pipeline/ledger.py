@@ -14,7 +14,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ __all__ = [
     "Record",
     "Retired",
     "evicted_file",
+    "evicted_state",
     "ledger_folder",
     "ledger_lock",
     "note_evicted",
@@ -213,20 +213,23 @@ def note_evicted(home: Path, evicted: Evicted) -> None:
         os.close(fd)
 
 
-def read_evicted(home: Path) -> Mapping[tuple[str, str], Evicted]:
-    """What retention removed, by signal and segment name."""
-    path = evicted_file(home)
+def evicted_state(home: Path) -> tuple[int, ...]:
+    """What differs when retention has removed something more."""
     try:
-        state = path.stat()
-        return _evicted(path, state.st_ino, state.st_mtime_ns, state.st_size)
+        state = evicted_file(home).stat()
     except OSError:
-        return {}
+        return ()
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-@lru_cache(maxsize=4)  # every lane without a segment asks whenever it looks
-def _evicted(path: Path, *_state: int) -> Mapping[tuple[str, str], Evicted]:
+def read_evicted(home: Path) -> dict[tuple[str, str], Evicted]:
+    """What retention removed, by signal and segment name."""
     found: dict[tuple[str, str], Evicted] = {}
-    for line in path.read_bytes().splitlines():
+    try:
+        lines = evicted_file(home).read_bytes().splitlines()
+    except OSError:
+        return found
+    for line in lines:
         try:
             data = orjson.loads(line)
             one = Evicted(data["signal"], data["name"], int(data["records"]), data["reason"])

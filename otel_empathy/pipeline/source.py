@@ -57,6 +57,7 @@ class Disk:
         self.signal = signal
         self.instance = instance
         self._known: list[segments.Segment] = []
+        self._answered: object = None  # the last question about removals that had no answer
 
     def read(self, position: Position, records: int) -> Batch | None:
         """The next batch, or None when nothing more is whole on disk."""
@@ -124,16 +125,23 @@ class Disk:
 
     def _count_lost(self, place: Position, before: int | None, lost: Counter[str]) -> None:
         """Count what retention removed between the position and the next segment."""
+        asked = ledger.evicted_state(self.home), place.seq, place.records, before
+        if asked == self._answered:
+            return
         last = place.seq
+        removed = False
         for one in ledger.read_evicted(self.home).values():
             name = segments.Name.parse(one.name)
             if name is None or one.signal != self.signal or name.instance != self.instance:
                 continue
             if name.seq < place.seq or (before is not None and name.seq >= before):
                 continue
+            removed = True
             done = place.records if name.seq == place.seq else 0
             lost[one.reason] += max(0, one.records - done)
             last = max(last, name.seq)
+        if not removed:
+            self._answered = asked  # a lane without a segment asks whenever it looks
         if before is None and last > place.seq:
             place.seq, place.offset, place.records = last + 1, 0, 0
         elif before is None and lost:

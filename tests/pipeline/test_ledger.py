@@ -137,19 +137,6 @@ def test_a_torn_note_does_not_swallow_the_next_one(empathy_home: Path) -> None:
     assert [one.records for one in found.values()] == [1, 2]
 
 
-def test_notes_are_parsed_once_for_all_who_ask_until_another_comes(empathy_home: Path) -> None:
-    segments.make_folder(ledger.ledger_folder(empathy_home))
-    assert ledger.read_evicted(empathy_home) == {}
-    ledger.note_evicted(empathy_home, Evicted("traces", NAME, 1, "age"))
-    first = ledger.read_evicted(empathy_home)
-    assert ledger.read_evicted(empathy_home) is first
-    other = NAME.replace("000001", "000002")
-    ledger.note_evicted(empathy_home, Evicted("traces", other, 2, "age"))
-    assert len(ledger.read_evicted(empathy_home)) == 2
-    ledger.replace(ledger.evicted_file(empathy_home), Evicted("logs", NAME, 3, "age").line())
-    assert list(ledger.read_evicted(empathy_home)) == [("logs", NAME)]
-
-
 @pytest.mark.fault("S2")
 def test_half_a_note_is_taken_back(empathy_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     segments.make_folder(ledger.ledger_folder(empathy_home))

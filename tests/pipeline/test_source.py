@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_empathy.pipeline import segments
+from otel_empathy.pipeline import ledger, segments
 from otel_empathy.pipeline.cursor import Position
 from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.pipeline.source import Disk, Own, Queue
@@ -114,6 +114,28 @@ def test_only_a_place_behind_everything_that_was_written_is_ahead(log: Log) -> N
     assert not source.is_ahead(Position(last.name.seq + 1, 0, 0))
     assert source.is_ahead(Position(last.name.seq + 1, 1, 0))
     assert source.is_ahead(Position(last.name.seq + 2, 0, 0))
+
+
+def test_notes_of_removals_are_read_only_when_there_is_a_new_one(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments.make_home(empathy_home)
+    segments.make_folder(ledger.ledger_folder(empathy_home))
+    read, times = ledger.read_evicted, []
+    # Counted here, because reading them again would show in nothing but the time that it takes.
+    monkeypatch.setattr(ledger, "read_evicted", lambda home: times.append(home) or read(home))
+    source = Disk(empathy_home, "traces", "a" * 8)
+    for _ in range(5):
+        assert source.read(Position(0, 0, 0), 10) is None
+    assert len(times) == 1
+    name = f"t-{'a' * 8}-20260101T000000Z-000001.jsonl"
+    ledger.note_evicted(empathy_home, ledger.Evicted("traces", name, 7, "age"))
+    batch = source.read(Position(0, 0, 0), 10)
+    assert batch is not None
+    assert (batch.lost, batch.after.seq) == ({"age": 7}, 2)
+    for _ in range(5):
+        assert source.read(batch.after, 10) is None
+    assert len(times) == 3
 
 
 def test_memory_is_bounded_and_what_is_settled_leaves_it() -> None:
