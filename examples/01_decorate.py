@@ -7,12 +7,12 @@ import otel_empathy
 from otel_empathy import agent, current_call, llm_call, tool
 
 
-@llm_call(provider="openai", model="gpt-4o-mini", tier="cheap")
+@llm_call(provider="openai", model="gpt-4o", tier="capable")
 def ask(question: str) -> str:
     # Your client is called here. Replies of the usual clients are read by themselves; anything
     # else says what it used.
-    current_call().usage(input=len(question.split()) * 40, output=60)
-    current_call().response(model="gpt-4o-mini-2024-07-18", finish="stop")
+    current_call().usage(input=len(question.split()) * 400, output=600)
+    current_call().response(model="gpt-4o-2024-08-06", finish="stop")
     return f"Probably. You asked: {question}"
 
 

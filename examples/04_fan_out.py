@@ -19,7 +19,8 @@ def ask(number: int) -> int:
 
 if __name__ == "__main__":
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
-    backends = [Otlp(endpoint, name="collector"), Console(errors_only=True)]
+    # Spans only: a Jaeger takes nothing else.
+    backends = [Otlp(endpoint, name="collector", signals=("traces",)), Console(errors_only=True)]
     with otel_empathy.configure(service="examples", backends=backends) as runtime:
         for number in range(10):
             ask(number)

@@ -40,6 +40,7 @@ __all__ = [
     "open_new",
     "repair",
     "sanitised",
+    "to_disk",
     "unlock",
     "whole",
 ]
@@ -221,6 +222,14 @@ def make_ours(fd: int) -> None:
         if lock(fd):
             return
         os.sched_yield()
+
+
+def to_disk(fd: int) -> None:
+    """Bring what was written to the disk itself; not every system can leave the dates out."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        os.fsync(fd)
 
 
 def lock(fd: int) -> bool:

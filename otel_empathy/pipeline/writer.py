@@ -207,7 +207,7 @@ class Writer:
             while done < size:
                 done += os.write(self._fd, data[done:])
             if log.options.fsync == 0:
-                os.fdatasync(self._fd)
+                segments.to_disk(self._fd)
                 self._sync_name()
         except OSError as error:
             self._undo()
@@ -354,7 +354,7 @@ class Writer:
         try:
             if fd >= 0:
                 self._sync_name()
-                os.fdatasync(fd)
+                segments.to_disk(fd)
         except OSError as error:
             if fd == self._fd:  # else it was closed meanwhile, after a sync of its own
                 self.log.failed(self.signal.name, error, "sync")
@@ -397,7 +397,7 @@ class Writer:
     def _end(self, fd: int) -> None:
         try:
             if self.log.options.fsync is not None:
-                os.fdatasync(fd)
+                segments.to_disk(fd)
         except OSError as error:
             self.log.failed(self.signal.name, error, "sync")
         finally:

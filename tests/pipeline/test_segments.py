@@ -217,3 +217,14 @@ def test_the_copy_that_is_kept_of_a_torn_segment_follows_no_link(empathy_home: P
     assert victim.read_text() == "mine"
     assert done.copy.read_bytes() == SPAN % 1 + b"\n" + SPAN % 2
     assert path.read_bytes() == SPAN % 1 + b"\n"
+
+
+def test_a_system_without_fdatasync_syncs_all_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.delattr(os, "fdatasync")
+    monkeypatch.setattr(os, "fsync", synced.append)  # no such system is at hand
+    with (tmp_path / "file").open("wb") as file:
+        segments.to_disk(file.fileno())
+        assert synced == [file.fileno()]

@@ -6,6 +6,9 @@ and the log. No key and no network are needed.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +62,15 @@ def command(*, endpoint: str | None, home: Path | None, as_json: bool | None) ->
         screen.note(f"backend {backend}: {state}")
     screen.note(f"the log is in {settings.home / 'otlp'}; next, try:")
     flag = "" if home is None else f" --home {home}"
+    program = "otel-empathy" if shutil.which("otel-empathy") else _beside_python()
     for line in (f"traces{flag}", f"usage --by tier{flag}", f"tail{flag}", f"status{flag}"):
-        screen.note(f"  otel-empathy {line}")
+        screen.note(f"  {program} {line}")
+
+
+def _beside_python() -> str:
+    """The command where no path leads to it, as in an environment that is not activated."""
+    found = Path(sys.executable).with_name("otel-empathy")
+    return os.path.relpath(found) if found.exists() else f"{sys.executable} -m otel_empathy.cli"
 
 
 def _run(screen: Screen, home: Path, endpoint: str | None) -> tuple[int, dict[str, str]]:
