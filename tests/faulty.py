@@ -5,7 +5,9 @@ The `conftest.py` of a folder whose tests want the fixtures imports them from he
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ __all__ = [
     "backend",
     "batch",
     "certificates",
+    "deaf",
     "grpc_backend",
     "spawn",
     "spawned",
@@ -91,6 +94,20 @@ def spawned() -> Iterator[Any]:
 def certificates(tmp_path: Path) -> Certificates:
     """Certificates of an authority that nobody else trusts."""
     return Certificates.issue(tmp_path / "certificates")
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[str]:
+    """A port whose queue is full, so that packets which would open a connection are dropped."""
+    with contextlib.ExitStack() as stack:
+        door = stack.enter_context(socket.socket())
+        door.bind(("127.0.0.1", 0))
+        door.listen(0)
+        for _ in range(3):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(door.getsockname())
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
 
 
 def batch(signal: str, n: int = 3, *, name: str = "chat") -> list[Chunk]:

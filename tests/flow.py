@@ -17,7 +17,7 @@ LISTS = {
     "logs": ("resourceLogs", "scopeLogs", "logRecords"),
 }
 # Written by a sender or left out by a receiver without a change of meaning: the default values of
-# protobuf, and two fields of ours that a Collector of this version does not know.
+# protobuf.
 DEFAULTS: tuple[Any, ...] = (0, "0", "", [], {}, None, False)
 
 

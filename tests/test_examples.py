@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faulty import spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
@@ -19,21 +20,33 @@ SAYS = {
 }
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
-def test_an_example_runs_and_says_what_it_promises(path: Path, tmp_path: Path) -> None:
+def run(path: Path, home: Path, endpoint: str) -> str:
+    """What an example prints; its spans are in the log."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-    # Nothing listens on the discard port, so the fan-out example shows the backend that is down.
-    environ |= {
-        "OTEL_EMPATHY_HOME": str(tmp_path / "home"),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
-    }
+    environ |= {"OTEL_EMPATHY_HOME": str(home), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
     done = subprocess.run(
         [sys.executable, str(path)], env=environ, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(SAYS[path.name], done.stdout, re.DOTALL), done.stdout
     assert "Traceback" not in done.stderr
-    assert list((tmp_path / "home/otlp/traces").glob("*.jsonl"))
+    assert list((home / "otlp/traces").glob("*.jsonl"))
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_an_example_runs_and_says_what_it_promises(path: Path, tmp_path: Path) -> None:
+    # Nothing listens on the discard port, so the fan-out example shows the backend that is down.
+    said = run(path, tmp_path / "home", "http://127.0.0.1:9")
+    assert re.search(SAYS[path.name], said, re.DOTALL), said
+
+
+def test_the_fan_out_example_sends_each_call_where_a_backend_listens(tmp_path: Path) -> None:
+    with spawn() as backend:
+        said = run(ROOT / "examples/04_fan_out.py", tmp_path / "home", backend.endpoint)
+        got = backend.received()
+    assert re.search(r"in the log: 10, .*\b10, waiting: 0\nall is shipped", said), said
+    assert (got["spans"], got["duplicates"]) == (10, 0)
+    assert list(got["answers"]) == ["ok"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)

@@ -92,6 +92,8 @@ class Backend:
         self._adopted_at = float("-inf")
         self._marks = {signal: Marks() for signal in plan.signals}
         self._looked_ns: int | None = None
+        self.unfinished = False
+        """Whether `once` ran out of time before it had sent all that it owed."""
 
     # -- the owner's side -------------------------------------------------------------------------
 
@@ -264,16 +266,17 @@ class Backend:
         token = otel_context.attach(otel_context.set_value(_SUPPRESS, True))
         try:
             self.lanes.register(self.home)
-            while self.clock.monotonic() < deadline and self._work() and not self.troubled:
-                pass
+            more = True
+            while more and self.clock.monotonic() < deadline and not self.troubled:
+                more = self._work()
             self.lanes.release()
+            self.unfinished = more
         except OSError as error:
             self.shipping.state = "retrying"
             self.shipping.error, self.shipping.message = type(error).__qualname__, str(error)
         finally:
             otel_context.detach(token)
-            self.shipping.sender.close()
-            self.lanes.unclaim()
+            self._let_go()
 
     @property
     def inflight(self) -> Counter[str]:
@@ -333,6 +336,15 @@ class Backend:
                 return True
         return False
 
+    def _left(self) -> bool:
+        """Whether the last batch ended before the news did, as at the end of a segment."""
+        return any(
+            self._taken(name) > self.shipping.settled_own[name]
+            and self.shipping.well(lane)
+            and self.lanes.more(lane)
+            for name, lane in self.lanes.own.items()
+        )
+
     def _ending(self) -> bool:
         if self.shipping.stopping is None:
             return False
@@ -345,9 +357,13 @@ class Backend:
         return True
 
     def _let_go(self) -> None:
-        if self.shipping.sender is not None:
-            self.shipping.sender.close()
-        self.lanes.unclaim()
+        """Close the sender, which may be anybody's, and give the claims back whatever it does."""
+        try:
+            if self.shipping.sender is not None:
+                with safety.guarded("export"):
+                    self.shipping.sender.close()
+        finally:
+            self.lanes.unclaim()
 
     def _note(self, since_ns: int | None = None) -> None:
         """Note that what is new now came since then, or since we looked last."""
@@ -358,6 +374,9 @@ class Backend:
         self._looked_ns = now
 
     def _wait(self) -> None:
+        with safety.guarded("export"):
+            if self._left():
+                self.fresh.ring()
         now = self.clock.monotonic()
         times = [self._adopted_at + _ADOPT] if self.home is not None else [now + 60.0]
         times += [lane.retry_at for lane in self.lanes if lane.retry_at > now]
@@ -437,6 +456,7 @@ class Shipment:
     dropped: Counter[str]
     error: str | None = None
     message: str | None = None
+    unfinished: bool = False
 
 
 def ship(
@@ -474,6 +494,7 @@ def ship(
                 +dropped,
                 backend.shipping.error,
                 backend.shipping.message,
+                backend.unfinished,
             )
         )
     return done

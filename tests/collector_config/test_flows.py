@@ -18,6 +18,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from otel_empathy.pipeline import segments
+from otel_empathy.pipeline.log import Log, Options
+
 pytestmark = pytest.mark.timeout(180)  # two Collectors on a busy machine
 
 SIGNALS = ("traces", "metrics", "logs")
@@ -173,11 +176,21 @@ def test_an_agent_that_starts_again_goes_on_where_it_stopped(tool: str, tmp_path
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("tool", FILE_READERS)
-def test_ten_thousand_segments_with_like_content_are_all_read(tool: str, tmp_path: Path) -> None:
+def test_ten_thousand_segments_of_one_process_with_like_content_are_all_read(
+    tool: str, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     every = range(1, 10_001)
+    # Longer than what a reader tells files apart by, and the same in all of them.
+    attributes = otlp_json.attributes({"service.name": "shop", "pad": "x" * 4096})
+    resource = otlp_json.encoded({"resource": {"attributes": attributes}})[1:-1]
+    segments.make_home(home)
+    log = Log(home, service="shop", instance="a" * 16, options=Options(segment_bytes=1024))
     for number in every:
-        otlp_json.segment(home, "traces", f"shop-{number:06}", [number], pad=4096)
+        record = otlp_json.encoded(otlp_json.span(number))
+        log.append("traces", resource, b'"scope":{"name":"s"}', record, 1)
+    log.close(services.WITHIN)
+    assert len(segments.listed(home, "traces")) == len(every)
     environ = {"OTEL_EMPATHY_HOME": str(home), "GATEWAY_ENDPOINT": NOWHERE}
     with services.collector(AGENT, folder=tmp_path, environ=environ, tool=tool) as running:
 

@@ -11,10 +11,14 @@ import sys
 import threading
 from pathlib import Path
 
+import ordinary
 import pytest
+from ordinary import open_path
 
 from otel_empathy.core.errors import WrongType
 from otel_empathy.core.identity import UserHash
+
+__all__ = ["open_path"]
 
 CHILD = """
 import sys
@@ -172,13 +176,18 @@ def test_a_home_that_cannot_be_written_degrades_to_the_process(tmp_path: Path) -
     assert "Not a directory" in str(hash_user.degraded)
 
 
-def test_a_read_only_home_degrades_to_the_process(path: Path) -> None:
-    path.parent.mkdir(mode=0o500)
-    if os.geteuid() == 0:
-        pytest.skip("root writes everywhere; run the tests as another user")
-    hash_user = UserHash(path)
-    hash_user("ada")
-    assert "Permission denied" in str(hash_user.degraded)
+def test_a_read_only_home_degrades_to_the_process(open_path: Path) -> None:
+    home = open_path / "home"
+    home.mkdir(mode=0o500)
+    said = ordinary.run(
+        "import sys\nfrom pathlib import Path\nfrom otel_empathy.core.identity import UserHash",
+        "hash_user = UserHash(Path(sys.argv[1]) / 'secret')\n"
+        "print(len(hash_user('ada')), hash_user('ada') == hash_user('ada'), hash_user.degraded)",
+        home,
+    )
+    assert said.startswith("16 True ")
+    assert "Permission denied" in said
+    assert not (home / "secret").exists()
 
 
 def test_any_text_is_a_user(path: Path) -> None:

@@ -37,11 +37,13 @@ def test_there_are_more_than_forty_kinds() -> None:
     assert len(scrub.hits) > 70
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# The others are escaped text themselves.
+UNESCAPED = [kind for kind in KINDS if "json" not in kind and "\n" not in SECRETS[kind][0]]
+
+
+@pytest.mark.parametrize("kind", UNESCAPED)
 def test_a_secret_is_masked_in_text_that_json_or_a_url_has_escaped(kind: str) -> None:
     hidden, text = SECRETS[kind]
-    if "json" in kind or "\n" in hidden:
-        pytest.skip("is escaped text itself")
     escaped = json.dumps({"content": f"say\n{text}\nand go on"})
     assert json.dumps(hidden)[1:-1] not in Scrubber()(escaped)
 

@@ -6,28 +6,32 @@ The numbers are scaled to a small machine; `make testbed` runs the full ones.
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import signal
 import socket
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from faults.proof import Child, agrees, balance, missing, names, until
-from faulty import Certificates, FaultyBackend, Spawned
+from faulty import Certificates, FaultyBackend, Spawned, deaf, spawn
 
 from otel_empathy.core.clock import SYSTEM
 from otel_empathy.core.settings import Settings
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.backends import Backend, ship
 from otel_empathy.pipeline.chunk import Chunk, Signal
-from otel_empathy.pipeline.cursor import all_cursors
-from otel_empathy.pipeline.log import Log
+from otel_empathy.pipeline.cursor import Position, all_cursors
+from otel_empathy.pipeline.log import Log, Options
 from otel_empathy.pipeline.otlp import Otlp
 from otel_empathy.pipeline.outcome import Outcome
-from otel_empathy.pipeline.shipping import Plan, aside
+from otel_empathy.pipeline.shipping import Plan, Sender, aside
+from otel_empathy.pipeline.transport import connect
 from otel_empathy.testing import ManualClock
 from otel_empathy.wiring import plans
 
@@ -64,20 +68,6 @@ def test_an_outage_loses_nothing_and_is_made_up_for(empathy_home: Path, spawned:
 
 
 # -- N2, N3 ----------------------------------------------------------------------------------------
-@contextlib.contextmanager
-def deaf() -> Iterator[str]:
-    """A port whose queue is full, so that packets which would open a connection are dropped."""
-    with contextlib.ExitStack() as stack:
-        door = stack.enter_context(socket.socket())
-        door.bind(("127.0.0.1", 0))
-        door.listen(0)
-        for _ in range(3):
-            one = stack.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(door.getsockname())
-        yield f"http://127.0.0.1:{door.getsockname()[1]}"
-
-
 @contextlib.contextmanager
 def half_open() -> Iterator[str]:
     """A port where a connection opens and nobody ever reads or answers."""
@@ -299,58 +289,149 @@ def test_a_slow_backend_holds_up_no_other(empathy_home: Path) -> None:
     assert balance(empathy_home).backends["slow"].pending == 0
 
 
-class _Gate:
-    """A backend that is down for a while, as many clients see it; it notes when each came."""
+RESOURCE = b'"resource":{"attributes":[]}'
+SCOPE = b'"scope":{"name":"s"}'
 
-    def __init__(self, clock: ManualClock, until_: float) -> None:
-        self.clock, self.until = clock, until_
-        self.came: Counter[int] = Counter()
-        self.taken = 0
 
-    def send(self, _: Signal, chunks: Sequence[Chunk], __: float) -> Outcome:
-        now = self.clock.monotonic()
-        self.came[int(now)] += 1
-        if now < self.until:
-            return Outcome("retry", error="connection_refused")
-        self.taken += sum(chunk.count for chunk in chunks)
-        return Outcome("ok")
+@pytest.mark.fault("N7")
+def test_a_backend_in_the_middle_of_a_request_holds_up_no_other_and_memory_stays_within_its_cap(
+    empathy_home: Path, spawned: Spawned
+) -> None:
+    segments.make_home(empathy_home)
+    log = Log(empathy_home, service="t", instance="a" * 16, options=Options(tail=True))
+    span = b'{"traceId":"%032x","spanId":"%016x","name":"a","attributes":[{"key":"text",'
+    span += b'"value":{"stringValue":"' + b"x" * 10_000 + b'"}}]}'
+    written = 0
+
+    def write(count: int) -> None:
+        nonlocal written
+        for _ in range(count):
+            written += 1
+            log.append("traces", RESOURCE, SCOPE, span % (1, written), 1)
+
+    with contextlib.ExitStack() as stack:
+        slow = spawn()
+        ends = {"slow": slow, "quick": spawned}
+        workers = {
+            name: Backend(
+                Plan(
+                    name=name, signals=("traces",), timeout=3600,
+                    connect=lambda end=end: connect(Otlp(end.endpoint, timeout=3600), SYSTEM),
+                ),
+                home=empathy_home, delay=0.01, jitter=lambda: 0.1,
+            )
+            for name, end in ends.items()
+        }  # fmt: skip
+        log.listeners = tuple(workers.values())
+
+        def finish() -> None:
+            for one in workers.values():
+                one.stop(SYSTEM.monotonic() + 10)
+            for one in workers.values():
+                one.join()
+            log.close(1)
+
+        stack.callback(finish)
+        stack.enter_context(slow)  # the first to go: nobody is left in a request to it
+        stack.callback(tracemalloc.stop)
+        slow.set("hang")
+        for one in workers.values():
+            one.begin(log)
+        write(1)
+        assert slow.wait(requests=1)
+        tracemalloc.start()
+        for _ in range(4):
+            write(1000)  # more than the newest lines in memory may be
+            assert log.flush(10)
+            writer = log.writers["traces"]
+            assert writer.name is not None
+            end = Position(writer.name.seq, writer.offset)
+            assert workers["quick"].settled({"traces": end}, SYSTEM.monotonic() + 10)
+            assert spawned.received()["spans"] == written
+            gc.collect()
+            held, _ = tracemalloc.get_traced_memory()
+            assert held < 20 << 20  # the newest lines twice, as they are written and as they go out
+            assert slow.received()["requests"] == 1  # which it still has not answered
+        assert balance(empathy_home, alive=True).backends["slow"].shipped == 0
+        slow.set("ok")
+        assert slow.wait(spans=1000)
+        finish()
+        assert slow.wait(spans=written)
+        assert slow.received()["duplicates"] == spawned.received()["duplicates"] == 0
+
+
+class Door:
+    """The way of one client to its backend, which notes at which tick it was tried and taken."""
+
+    def __init__(self, way: Sender, clock: ManualClock, tried: list[float], took: list[float]):
+        self.way, self.clock, self.tried, self.took = way, clock, tried, took
+
+    def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
+        outcome = self.way.send(signal, chunks, deadline)
+        (self.took if outcome.kind == "ok" else self.tried).append(self.clock.monotonic())
+        return outcome
 
     def close(self) -> None:
-        """Nothing is held."""
+        self.way.close()
 
 
 @pytest.mark.fault("N8")
-def test_fifty_clients_do_not_come_back_at_once_after_an_outage(empathy_home: Path) -> None:
+def test_fifty_clients_do_not_come_back_at_once_after_an_outage(
+    empathy_home: Path, backend: FaultyBackend
+) -> None:
     # Time is moved by hand: a real outage of this length has no place in a test.
     clock = ManualClock(monotonic=0.0)
-    gate = _Gate(clock, until_=120.0)
     segments.make_home(empathy_home)
     chance = random.Random(5)
-    clients: list[tuple[Log, Backend]] = []
+    span = b'{"traceId":"%032x","spanId":"%016x","name":"a"}'
+    clients: list[tuple[Log, Backend, Door]] = []
     for number in range(50):
-        log = Log(empathy_home, service="t", instance=f"{number:08x}", clock=clock)
+        log = Log(
+            empathy_home, service="t", instance=f"{number:08x}", options=Options(tail=True),
+            clock=clock,
+        )  # fmt: skip
+        door = Door(connect(Otlp(backend.endpoint), clock), clock, [], [])
         one = Backend(
-            Plan(name="b", connect=lambda: gate, signals=("traces",)),
+            Plan(name="b", connect=lambda door=door: door, signals=("traces",)),
             home=empathy_home, clock=clock, jitter=chance.random,
         )  # fmt: skip
         one._log = log
         assert one._prepare()
         one._adopted_at = float("inf")  # each ships its own
-        clients.append((log, one))
-    for _ in range(180):
-        clock.advance(1)
-        for log, one in clients:
-            log.append(
-                "traces", b'"resource":{"attributes":[]}', b'"scope":{}', b'{"traceId":"1"}', 1
-            )
+        clients.append((log, one, door))
+    written = 0
+    backend.set("down")
+    for tick in range(1600):
+        if tick == 1200:
+            backend.set("ok")
+        for number, (log, one, _) in enumerate(clients):
+            # All have something to send when the outage begins; later each has its own moment.
+            if tick == 0 or tick % 10 == number % 10:
+                written += 1
+                log.append("traces", RESOURCE, SCOPE, span % (1, written), 1)
             one._pass()
-    for log, one in clients:
+        clock.advance(0.1)
+    for log, one, _ in clients:
         one.abandon()
         log.close(1)
-    steady = 50
-    assert max(gate.came.values()) <= 2 * steady
-    assert sum(gate.came[second] for second in range(100, 120)) < 20 * steady / 4
-    assert gate.taken >= 50 * 179
+        assert one.shipping.sender is not None
+        one.shipping.sender.close()
+    tries = Counter(int(at * 10 + 0.5) for *_, door in clients for at in door.tried)
+    taken = Counter(int(at * 10 + 0.5) for *_, door in clients for at in door.took)
+    waits = [b - a for *_, door in clients for a, b in pairwise(door.tried[5:])]
+    steady = 5  # requests in a tick: one of each client in a second
+    assert tries[0] == 50
+    assert min(taken) >= 1200
+    assert max(taken.values()) <= 2 * steady
+    # They do not come together either while the outage lasts, but for the first second of it.
+    assert max(sum(tries[at + n] for n in range(10)) for at in range(10, 1200)) <= 20 * steady
+    first = Counter(int(door.took[0] - 120) for *_, door in clients)
+    assert len(first) > 15  # seconds in which somebody came back
+    # Full jitter: anything between at once and the longest wait, once the waits have grown.
+    assert min(waits) < 1
+    assert 29 < max(waits) < 30.2
+    assert backend.received()["spans"] == written
+    assert backend.received()["duplicates"] == 0
 
 
 # -- N9, N10 ---------------------------------------------------------------------------------------

@@ -61,6 +61,9 @@ def foreign() -> None:
         ) as child:
             child.set_status(Status(StatusCode.ERROR, "broken"))
             child.record_exception(ValueError("bad value"))
+    # As large as a record gets, so that its line is nearly as long as a line may be.
+    long = {f"part.{n:02}": f"{n} " + "as it was said, " * 500 for n in range(62)}
+    tracer.start_span("long", attributes=long).end()
     meter = metrics.get_meter("foreign", "2.0")
     meter.create_counter("shop.orders", "{order}", "Orders.").add(3, {"shop": "a"})
     meter.create_up_down_counter("shop.queue", "{job}", "Jobs.").add(-2)

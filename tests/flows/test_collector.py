@@ -64,6 +64,9 @@ def test_our_reader_finds_the_same_in_the_collectors_file_as_in_our_log(
 @pytest.mark.tool("collector")
 def test_the_collector_reads_our_segments(empathy_home: Path, tmp_path: Path) -> None:
     flow.run(empathy_home, [])
+    files = (empathy_home / "otlp" / "traces").glob("*.jsonl")
+    longest = max(len(line) for file in files for line in file.read_bytes().splitlines())
+    assert 490_000 < longest <= 512 * 1024  # which the Collector's own limit must let through
     to_file = {
         "exporters": {
             f"file/{s}": {"path": f"${{env:OTELCOL_DATA}}/{s}.jsonl", "flush_interval": "100ms"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from otel_empathy.emit import safety
-from otel_empathy.pipeline import ledger, segments
+from otel_empathy.pipeline import backends, ledger, segments
 from otel_empathy.pipeline.backends import Backend, ship
 from otel_empathy.pipeline.chunk import Chunk, Signal
 from otel_empathy.pipeline.cursor import Cursor, Position, all_cursors, cursor_folder
@@ -143,6 +144,49 @@ def test_a_batch_holds_no_more_records_than_asked_for(empathy_home: Path) -> Non
     run(backend)
     assert sender.requests == [[1, 2], [3, 4], [5]]
     bench.close()
+
+
+def points(count: int) -> bytes:
+    """One metric with so many data points."""
+    found = ",".join(f'{{"timeUnixNano":"1","asInt":"{number}"}}' for number in range(count))
+    return f'{{"name":"m","gauge":{{"dataPoints":[{found}]}}}}'.encode()
+
+
+@pytest.mark.fault("N7")
+def test_a_metric_of_more_points_than_a_request_is_sent_in_requests_of_the_agreed_size(
+    bench: Bench,
+) -> None:
+    sent: list[list[int]] = []
+
+    class Points(Script):
+        def send(self, signal: Signal, chunks: Sequence[Chunk], deadline: float) -> Outcome:
+            assert all(chunk.count == chunk.body.count(b"asInt") for chunk in chunks)
+            sent.append([int(n) for c in chunks for n in re.findall(rb'"asInt":"(\d+)"', c.body)])
+            return OK
+
+    backend = bench.backend(Points(), signals=("metrics",))
+    bench.log.append("metrics", RESOURCE, SCOPE, points(1200), 1200)
+    run(backend)
+    assert [len(one) for one in sent] == [512, 512, 176]
+    assert [number for one in sent for number in one] == list(range(1200))
+    assert settled(backend, 1200) == (1200, 0, {})
+
+
+@pytest.mark.fault("N7")
+def test_a_line_of_a_foreign_writer_with_more_records_than_a_request_is_sent_in_several(
+    bench: Bench,
+) -> None:
+    orphan(bench, "b" * 16, 1)
+    (segment,) = segments.listed(bench.home, "traces", "bbbbbbbb")
+    spans = ",".join(f'{{"traceId":"{n:032}","spanId":"{n:016}"}}' for n in range(2, 1202))
+    with segment.path.open("a", encoding="ascii") as file:
+        file.write(f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}\n')
+    sender = Script()
+    backend = bench.backend(sender)
+    run(backend)
+    assert max(len(names) for names in sender.requests) == 512
+    assert sum(len(names) < 512 for names in sender.requests) <= 2  # the first line, and the rest
+    assert sender.taken == list(range(1, 1202))
 
 
 def test_a_backlog_is_shipped_at_once_and_news_gather_into_a_batch(bench: Bench) -> None:
@@ -289,16 +333,28 @@ def test_a_partial_success_is_counted_and_not_sent_again(bench: Bench) -> None:
 
 
 @pytest.mark.fault("N9")
-def test_poison_is_set_aside_after_five_tries_and_the_rest_goes_on(bench: Bench) -> None:
+@pytest.mark.parametrize("left", [False, True], ids=["own", "left by a crash"])
+def test_poison_is_set_aside_after_five_tries_and_the_rest_goes_on(
+    bench: Bench, left: bool
+) -> None:
     sender = Script(lambda names: Outcome("retry", error="500") if 4 in names else OK)
     backend = bench.backend(sender)
-    bench.put(8)
+    if left:
+        orphan(bench, "b" * 16, 8)
+    else:
+        bench.put(8)
     for _ in range(60):
         run(backend)
         bench.clock.advance(30)
+    whole = list(range(1, 9))
+    assert sender.requests[:5] == [whole] * 5
+    assert whole not in sender.requests[5:]
     assert sorted(sender.taken) == [1, 2, 3, 5, 6, 7, 8]
-    assert sum(4 in names for names in sender.requests) >= 5
-    assert settled(backend, 8) == (7, 0, {"poison": 1})
+    found = ledger.recompute(bench.home, all_cursors(bench.home)).backends["b"]
+    assert (found.shipped, found.pending, dict(found.dropped)) == (7, 0, {"poison": 1})
+    (kept,) = aside(bench.home, "b")
+    assert json.dumps(kept).count('"traceId"') == 1
+    assert f"{4:032}" in json.dumps(kept)
     bench.put(1)
     run(backend)
     assert sender.taken[-1] == 9
@@ -952,3 +1008,67 @@ def test_differences_go_on_where_an_earlier_shipper_stopped_after_few_looks(
     assert len(looks) < 30
     run(second)
     assert sum(sums) == 1010
+
+
+class Refusing(Script):
+    """A sender that cannot be closed."""
+
+    def close(self) -> None:
+        raise RuntimeError("close boom")
+
+
+def test_a_sender_that_cannot_be_closed_keeps_no_claim(bench: Bench) -> None:
+    backend = bench.backend(Refusing())
+    backend.stop(bench.clock.monotonic())
+    with safety.swallow() as errors:
+        before = errors["export", "RuntimeError"]
+        backend._let_go()
+        assert errors["export", "RuntimeError"] == before + 1
+    assert not backend.lanes.claims
+
+
+def test_a_sender_that_cannot_be_closed_ends_no_shipping_by_hand(empathy_home: Path) -> None:
+    plan = Plan(name="b", connect=Refusing, signals=("traces",))
+    with safety.swallow():
+        (done,) = ship(empathy_home, [plan])
+    assert (done.state, done.unfinished) == ("healthy", False)
+
+
+def test_shipping_by_hand_says_that_its_time_was_too_short(bench: Bench) -> None:
+    bench.put(1)
+    bench.log.close(1)
+    plan = Plan(name="late", connect=Script, signals=("traces",), start="oldest")
+    (done,) = ship(bench.home, [plan], timeout=0, clock=bench.clock)
+    assert (done.state, done.shipped, done.unfinished) == ("healthy", 0, True)
+    (done,) = ship(bench.home, [plan], clock=bench.clock)
+    assert (done.shipped, done.unfinished) == (1, False)
+
+
+def test_what_a_batch_left_is_not_kept_waiting_for_news(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "_ADOPT", 3600.0)  # nothing else wakes the worker
+    segments.make_home(empathy_home)
+    log = Log(
+        empathy_home, service="t", instance="a" * 16, options=Options(tail=True, segment_bytes=9000)
+    )
+    sender = Script()
+    backend = Backend(
+        Plan(name="b", connect=lambda: sender, signals=("traces",)),
+        home=empathy_home, records=100, delay=0.01,
+    )  # fmt: skip
+    for number in range(1, 91):
+        body = b'{"traceId":"%032d","spanId":"%016x"}' % (number, number)
+        log.append("traces", RESOURCE, SCOPE, body, 1)
+    log.flush(5)
+    assert len(segments.listed(empathy_home, "traces")) >= 3
+    backend.begin(log)
+    deadline = time.monotonic() + 15
+    while len(sender.taken) < 90 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    try:
+        assert sender.taken == list(range(1, 91))
+    finally:
+        backend.stop(time.monotonic() + 5)
+        backend.join()
+        log.close(1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import Certificates, FaultyBackend, Spawned, batch
+from faulty import Certificates, FaultyBackend, Spawned, batch, deaf
 
 from otel_empathy import __version__
 from otel_empathy.core.clock import SYSTEM
@@ -28,6 +28,7 @@ from otel_empathy.pipeline.transport import (
     Transport,
     connect,
 )
+from otel_empathy.testing import ManualClock
 
 PROTOCOLS = ("http/protobuf", "http/json")
 
@@ -319,6 +320,78 @@ def test_a_peer_that_does_not_read_is_left_at_the_deadline() -> None:
         huge = bytes(32 << 20)
         with opened(Otlp(peer.endpoint), encode=lambda *_: huge) as transport:
             assert send(transport, within=0.5).error == "timeout"
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None]]:
+    """How long each step of a connection may take, as its socket is told.
+
+    The steps are real; only an observer stands between, since no test can wait the full times.
+    """
+    noted: list[tuple[str, float | None]] = []
+
+    class Noting(socket.socket):
+        ours = False
+
+        def note(self, step: str) -> None:
+            if self.ours:
+                noted.append((step, self.gettimeout()))
+
+        def connect(self, address: Any) -> None:
+            self.ours = True  # those of the backend are accepted
+            self.note("connect")
+            super().connect(address)
+
+        def send(self, *given: Any) -> int:
+            self.note("send")
+            return super().send(*given)
+
+        def recv_into(self, *given: Any) -> int:
+            self.note("receive")
+            return super().recv_into(*given)
+
+    monkeypatch.setattr(socket, "socket", Noting)
+    return noted
+
+
+@pytest.mark.fault("N2")
+@pytest.mark.parametrize(
+    ("given", "within", "connecting", "rest"),
+    [
+        ({}, 3600.0, 3.0, 10.0),  # what is agreed: 3 s to connect, 10 s in all
+        ({}, 5.0, 3.0, 5.0),
+        ({}, 2.0, 2.0, 2.0),
+        ({"timeout": 60}, 3600.0, 3.0, 60.0),
+        ({"timeout": 1}, 3600.0, 1.0, 1.0),
+    ],
+)
+def test_a_connection_has_three_seconds_and_never_more_than_is_left_for_the_request(
+    backend: FaultyBackend,
+    limits: list[tuple[str, float | None]],
+    given: dict[str, Any],
+    within: float,
+    connecting: float,
+    rest: float,
+) -> None:
+    clock = ManualClock()
+    transport = connect(Otlp(backend.endpoint, **given), clock)
+    batches = SIGNALS["traces"], batch("traces"), clock.monotonic() + within
+    assert transport.send(*batches).kind == "ok"
+    transport.close()
+    assert limits[0] == ("connect", connecting)
+    assert set(limits[1:]) == {("send", rest), ("receive", rest)}
+
+
+@pytest.mark.fault("N2")
+def test_a_door_whose_queue_is_full_is_left_at_the_deadline(
+    limits: list[tuple[str, float | None]],
+) -> None:
+    with deaf() as endpoint, opened(Otlp(endpoint)) as transport:
+        assert send(transport, within=0.3).error == "timeout"
+    ((step, limit),) = limits
+    assert step == "connect"
+    assert limit is not None
+    assert 0 < limit <= 0.3
 
 
 @pytest.mark.fault("N2")

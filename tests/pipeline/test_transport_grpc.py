@@ -13,12 +13,13 @@ from typing import Any
 
 import grpc
 import pytest
-from faulty import Certificates, FaultyBackend, Spawned, batch
+from faulty import Certificates, FaultyBackend, Spawned, batch, deaf
 
 from otel_empathy import __version__
 from otel_empathy.core.clock import SYSTEM
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.transport import Otlp, Outcome, Transport, connect
+from otel_empathy.testing import ManualClock
 
 
 @contextmanager
@@ -148,6 +149,54 @@ def test_a_peer_that_is_silent_is_left_at_the_deadline() -> None:
         opened(f"http://127.0.0.1:{silent.getsockname()[1]}") as transport,
     ):
         assert send(transport, within=0.3).kind == "retry"
+
+
+@pytest.mark.fault("N2")
+def test_a_connection_has_three_seconds_though_more_is_left_for_the_request() -> None:
+    # An attempt that was given up makes the backend unavailable; one that goes on for as long as
+    # the request would end with the request.
+    with deaf() as endpoint, opened(endpoint) as transport:
+        assert send(transport, within=3600).error == "UNAVAILABLE"
+    with deaf() as endpoint, opened(endpoint) as transport:
+        assert send(transport, within=0.3).error == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.fault("N2")
+@pytest.mark.parametrize(("within", "limit"), [(3600.0, 10.0), (2.0, 2.0)])
+def test_a_call_has_ten_seconds_and_a_connection_three(
+    grpc_backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch, within: float, limit: float
+) -> None:
+    clock = ManualClock()
+    noted: list[float] = []
+    opening: dict[str, Any] = {}
+    real = grpc.insecure_channel
+
+    class Noting:
+        """A channel that notes how long a call may take, since no test can wait that long."""
+
+        def __init__(self, target: str, options: Any, compression: Any) -> None:
+            opening.update(options)
+            self.channel = real(target, options, compression)
+
+        def unary_unary(self, *given: Any) -> Any:
+            export = self.channel.unary_unary(*given)
+
+            def call(body: bytes, *, timeout: float, metadata: Any) -> Any:
+                noted.append(timeout)
+                return export(body, timeout=timeout, metadata=metadata)
+
+            return call
+
+        def close(self) -> None:
+            self.channel.close()
+
+    monkeypatch.setattr(grpc, "insecure_channel", Noting)
+    transport = connect(Otlp(grpc_backend.grpc_endpoint, protocol="grpc"), clock)
+    batches = SIGNALS["traces"], batch("traces"), clock.monotonic() + within
+    assert transport.send(*batches).kind == "ok"
+    transport.close()
+    assert noted == [limit]
+    assert opening["grpc.min_reconnect_backoff_ms"] == 3000  # the limit of one attempt
 
 
 @pytest.mark.fault("N3")
