@@ -79,6 +79,8 @@ def signals() -> str:
                 name, value = node.target.id, getattr(semconv, node.target.id)
                 if not isinstance(value, str) or value.startswith(("http", "otel_empathy")):
                     continue
+                if name.startswith("OLD_"):
+                    continue  # read, never emitted
                 if name.startswith("EVENT_") == bool(prefix) and "." in value:
                     names.add(value)
         lines += [f"- `{name}`" for name in sorted(names)]

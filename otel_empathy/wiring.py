@@ -76,6 +76,8 @@ class Runtime:
         self._record: Record | None = None
         self._recorded: tuple[Counter[str], int, bool] = (Counter(), 0, False)
         self.evicted: Counter[str] = Counter()
+        self.replaced = False
+        self.inherited: dict[int, bool] = {}  # open spans of the runtime that this one replaces
         self._retained = float("-inf")
         self._ended = threading.Lock()  # taken once, and never waited for: a handler may come in
         if self.on:
@@ -103,6 +105,12 @@ class Runtime:
         settings = self.settings
         self._plans = plans(backends, settings, self.clock)
         self._prices = _prices(settings)
+        if settings.host:
+            warnings.warn(
+                "host=True: this version has no gauges of the machine; leave it out",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         if settings.log:
             try:
                 segments.make_home(self.home, unsafe=settings.unsafe_home)
@@ -126,6 +134,7 @@ class Runtime:
         )
         events = replace(limits, drop=frozenset() if settings.capture.events else semconv.CONTENT)
         self.sink = Sink(limits, {}, events=events)
+        self.sink.spans.open = self.inherited
         self.sink.reborn = self.reborn
         self.sink.noted = self._noted
         self.providers = Providers(
@@ -138,6 +147,7 @@ class Runtime:
         self.service = str(
             settings.service or resource.attributes.get(semconv.SERVICE_NAME) or "unknown"
         )
+        self._compare(resource.attributes.get(semconv.SERVICE_NAME))
         meter = self.providers.meter(semconv.SCOPE_SDK, __version__, semconv.SCHEMA_SYSTEM)
         self._export_times = self_health.ExportTimes(meter)
         self._identify()
@@ -167,6 +177,18 @@ class Runtime:
             clock=self.clock,
         )
         self_health.watch(self, meter)
+
+    def _compare(self, applied: Any) -> None:
+        """Say that a service was asked for which the application's own provider does not carry."""
+        asked = self.settings.service
+        given = self.settings.source("service") == "argument"
+        if given and not self.providers.owns_tracers and applied not in {None, asked}:
+            warnings.warn(
+                f"service={asked!r}: the application's tracer provider says {applied!r}, and its "
+                "spans are sent so; name the service in its Resource, or call configure() first",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _identify(self, parent: str | None = None) -> None:
         """Say who this process is, in the resource of providers that are ours."""
@@ -350,6 +372,8 @@ class Runtime:
             dropped["encode_error"] += self.sink.failures.total()
         if unsampled := self.sink.spans.unsampled:
             dropped["sampled"] += unsampled
+        if lost := self.sink.spans.lost:
+            dropped["shutdown"] += lost
         return dropped
 
     @property
@@ -360,7 +384,10 @@ class Runtime:
     # -- ending and forking -----------------------------------------------------------------------
 
     def shutdown(self, timeout: float = 3.0) -> None:
-        """Ship what can be shipped in time and let go of everything; the rest stays in the log."""
+        """Ship what can be shipped in time and let go of everything; the rest stays in the log.
+
+        Spans that are open are given up, and counted as such.
+        """
         global _runtime  # noqa: PLW0603 - one runtime per process
         timeout = _waited("shutdown", timeout)
         if not self.on or not self._ended.acquire(blocking=False):
@@ -373,6 +400,8 @@ class Runtime:
         live.remove()
         self.providers.leave()
         self_health.leave(self)
+        if not self.replaced:
+            self.sink.spans.lose()
         with Inside():
             self.sink.catch_up()
             self._end(begin, deadline)
@@ -468,7 +497,7 @@ def configure(
         backends: Where to ship to; None takes what the standard variables name.
         log: Whether there is a log, or how it is kept.
         capture: Where message content may go.
-        host: Whether gauges of the machine are observed.
+        host: Reserved for gauges of the machine, of which this version has none.
         settings: Any other row of the settings table, by name.
 
     Raises:
@@ -508,6 +537,8 @@ def configure(
                 RuntimeWarning,
                 stacklevel=2,
             )
+            if _runtime.on and made.on:
+                _runtime.replaced, made.inherited = True, _runtime.sink.spans.open
             _runtime.shutdown()
         made.start()
         _runtime = made

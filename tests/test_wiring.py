@@ -516,3 +516,119 @@ def test_a_count_that_could_not_be_saved_is_saved_later(empathy_home: Path) -> N
         """,
     )
     assert facts["dropped"] == {"queue_full": 1}
+
+
+def test_prices_given_in_code_are_what_calls_cost(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        own = {"models": {"acme/own": {"input": "3", "output": "6"}}}
+        with otel_empathy.configure(home=HOME, backends=[], settings={"prices": own}):
+            with otel_empathy.llm_call(provider="acme", model="own") as call:
+                call.usage(input=1_000_000, output=1_000_000)
+            found = list(otel_empathy.open_store(HOME).calls())
+        try:
+            otel_empathy.configure(home=HOME, settings={"prices": {"acme/own": {}}})
+        except ValueError as error:
+            say(refused=str(error))
+        say(costs=[str(one.cost) for one in found])
+        """,
+    )
+    assert facts["costs"] == ["9.0"]
+    assert "prices: needs an object 'models'" in facts["refused"]
+
+
+def test_spans_that_are_open_at_the_end_are_counted_and_come_no_second_time(
+    empathy_home: Path,
+) -> None:
+    facts = run(
+        empathy_home,
+        """
+        tracer = lambda: trace.get_tracer("t")
+        runtime = otel_empathy.configure(home=HOME, backends=[])
+        late, never = tracer().start_span("late"), tracer().start_span("never")
+        tracer().start_span("done").end()
+        otel_empathy.shutdown()
+        first = runtime.ledger().as_dict()
+        late.end()
+        again = otel_empathy.configure(home=HOME, backends=[])
+        never.end()
+        tracer().start_span("new").end()
+        otel_empathy.shutdown()
+        kept = otel_empathy.open_store(HOME).status()["ledger"]["dropped"]
+        say(spans=sorted(n for _, n in spans()), first=first["dropped"],
+            again=again.ledger().as_dict()["dropped"], kept=kept)
+        """,
+    )
+    assert facts["spans"] == ["done", "new"]
+    assert (facts["first"], facts["again"]) == ({"shutdown": 2}, {})
+    assert facts["kept"] == {"shutdown": 2}
+
+
+def test_spans_that_are_open_while_settings_are_replaced_are_written_by_the_new_ones(
+    empathy_home: Path,
+) -> None:
+    facts = run(
+        empathy_home,
+        """
+        tracer = lambda: trace.get_tracer("t")
+        runtime = otel_empathy.configure(home=HOME, backends=[])
+        late, never = tracer().start_span("late"), tracer().start_span("never")
+        with warnings.catch_warnings(record=True):
+            again = otel_empathy.configure(home=HOME, backends=[])
+        late.end()
+        otel_empathy.shutdown()
+        say(spans=[n for _, n in spans()], first=runtime.ledger().as_dict()["dropped"],
+            again=again.ledger().as_dict()["dropped"])
+        """,
+    )
+    assert facts["spans"] == ["late"]
+    assert (facts["first"], facts["again"]) == ({}, {"shutdown": 1})
+
+
+def test_a_child_does_not_count_the_open_spans_of_its_parent(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        runtime = otel_empathy.configure(home=HOME, backends=[])
+        late = trace.get_tracer("t").start_span("late")
+        pid = os.fork()
+        if pid == 0:
+            trace.get_tracer("t").start_span("childs").end()
+            otel_empathy.shutdown()
+            os._exit(0 if not runtime.ledger().dropped else 1)
+        _, status = os.waitpid(pid, 0)
+        late.end()
+        otel_empathy.shutdown()
+        say(child=status, spans=sorted(n for _, n in spans()), dropped=runtime.ledger().dropped)
+        """,
+    )
+    assert (facts["child"], facts["dropped"]) == (0, {})
+    assert facts["spans"] == ["childs", "late"]
+
+
+def test_what_configure_cannot_do_is_said_once(empathy_home: Path) -> None:
+    facts = run(
+        empathy_home,
+        """
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        theirs = Resource({"service.name": "theirs"})
+        trace.set_tracer_provider(TracerProvider(resource=theirs))
+        def warned(**asked):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                with otel_empathy.configure(home=HOME, backends=[], **asked): pass
+            return [(w.filename, str(w.message)) for w in caught]
+        say(service=warned(service="ours"), same=warned(service="theirs"), none=warned(),
+            host=warned(host=True), off=warned(host=False))
+        """,
+    )
+    [[where, text]] = facts["service"]
+    assert "service='ours'" in text
+    assert "'theirs'" in text
+    assert where == "<string>"
+    [[where, text]] = facts["host"]
+    assert "no gauges of the machine" in text
+    assert where == "<string>"
+    assert facts["same"] == facts["none"] == facts["off"] == []

@@ -105,12 +105,19 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 
 
 def common(command: Command) -> Command:
-    """Add `--home` and `--json/--table`, which every command has."""
+    """Add `--home`, `--json` and `--table`, which every command has."""
+
+    @wraps(command)
+    def chosen(*args: Any, json_: bool, table: bool, **others: Any) -> Any:
+        if json_ and table:
+            raise click.UsageError("--json and --table exclude each other: give one of them.")
+        return command(*args, as_json=json_ if json_ or table else None, **others)
+
+    as_table = click.option(
+        "--table", is_flag=True, help="Tables, which a terminal gets by default."
+    )
     as_json = click.option(
-        "--json/--table",
-        "as_json",
-        default=None,
-        help="JSON lines or tables; by default tables on a terminal, JSON lines in a pipe.",
+        "--json", "json_", is_flag=True, help="JSON lines, which a pipe gets by default."
     )
     home = click.option(
         "--home",
@@ -118,7 +125,7 @@ def common(command: Command) -> Command:
         callback=_folder,
         help="Folder of the log; by default the setting `home`.",
     )
-    return as_json(home(command))
+    return as_json(as_table(home(chosen)))
 
 
 def window(*, days: float | None) -> Callable[[Command], Command]:

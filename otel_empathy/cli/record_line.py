@@ -125,10 +125,9 @@ def _attributes(text: Text, attributes: Mapping[str, Any], noun: str) -> None:
 
 def tokens_of(attributes: Mapping[str, Any]) -> int | None:
     """Input and output tokens of a span; None when it says neither."""
-    from otel_empathy.store.records import count
+    from otel_empathy.store.records import used
 
-    counts = [count(attributes.get(key)) for key in (semconv.USAGE_INPUT, semconv.USAGE_OUTPUT)]
-    known = [number for number in counts if number is not None]
+    known = [number for number in used(attributes) if number is not None]
     return sum(known) if known else None
 
 

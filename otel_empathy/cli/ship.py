@@ -31,10 +31,10 @@ __all__ = ["command"]
 )
 @click.option(
     "--start",
-    type=click.Choice(["now", "oldest"]),
-    default="now",
+    type=click.Choice(["oldest", "now"]),
+    default="oldest",
     show_default=True,
-    help="What an --endpoint that is new to this home gets: nothing yet, or all there is.",
+    help="What an --endpoint that is new to this home gets: all there is, or nothing yet.",
 )
 @click.option(
     "--timeout",
@@ -58,7 +58,7 @@ def command(
     """Send what is still waiting in the log to the backends.
 
     Ships what processes that are gone have left; a process that lives ships its own. Exits with 3
-    when a backend does not take it; the log keeps the rest.
+    when a backend does not take all of it in time; the log keeps the rest.
     """
     from otel_empathy.pipeline.backends import ship
     from otel_empathy.pipeline.environment import from_environment
@@ -89,14 +89,17 @@ def command(
                 "dropped": dict(one.dropped),
                 "error": one.error,
                 "message": one.message,
+                "unfinished": one.unfinished,
             }
             for one in done
         )
-    refusing = [one for one in done if one.state != "healthy"]
-    for one in refusing:
+    behind = [one for one in done if one.state != "healthy" or one.unfinished]
+    for one in behind:
         reason = one.message or one.error or "no answer"
+        if one.state == "healthy":
+            reason = f"not all was sent in {timeout:g} s, give a longer --timeout"
         screen.note(f"backend {one.backend} is {one.state}: {reason}; the log keeps the rest")
-    ctx.exit(UNAVAILABLE if refusing else OK)
+    ctx.exit(UNAVAILABLE if behind else OK)
 
 
 def _draw(screen: Screen, done: Sequence[Shipment]) -> None:

@@ -8,7 +8,6 @@ fail because of what is said about it.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,6 +17,7 @@ from otel_empathy.core import semconv
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.core.outcomes import error_type
+from otel_empathy.core.said import number_of, shown, text_of, whole_of
 from otel_empathy.core.usage import Usage
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _LARGEST: Final = 1 << 63  # what an attribute can hold
 _MOST_MONEY: Final = 10**15  # beyond it a double no longer holds cents, and no call costs that
 _CURRENCY: Final = 3  # letters of a name by ISO 4217
 _MOST_TEXTS: Final = 128  # attributes of a record are no more either
+_MOST_VARIABLES: Final = 64  # half of them, the other half is for facts
 _NUMBERS: Final = {
     "temperature": semconv.TEMPERATURE,
     "top_p": semconv.TOP_P,
@@ -72,11 +73,12 @@ def tier_name(value: Any) -> str | None:
     """
     if value is None:
         return None
-    if not isinstance(value, str):
+    name = text_of(value)
+    if name is None:
         raise WrongType(f"tier {value!r} is no text: use one of {', '.join(TIERS)}")
-    if value not in TIERS:
-        raise WrongValue(f"unknown tier {value!r}: use one of {', '.join(TIERS)}")
-    return str(getattr(value, "value", value))
+    if name not in TIERS:
+        raise WrongValue(f"unknown tier {name!r}: use one of {', '.join(TIERS)}")
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Call:
     system_fingerprint: str | None = None
     attributes: Mapping[str, Any] = {}
     content: Mapping[str, Any] = {}
-    refused: tuple[str, ...] = ()
+    shortened: bool = False  # whether content was left out, since there was too much of it
+    noted: list[str] | None = None  # what was refused; one list, for it may be said in a loop
     take: Callable[[str, Any], Any] | None = None
 
     def __init__(
@@ -201,7 +204,8 @@ class Call:
         """Say the same with the names of `Usage` as keys."""
         if self.closed:
             return self
-        if not isinstance(source, str) or source not in SOURCES:
+        origin = text_of(source)
+        if origin not in SOURCES:
             return self._refuse("usage.source")
         known = {}
         for name, value in counts.items():
@@ -209,9 +213,9 @@ class Call:
                 known[name] = count
         if known:
             self.tokens = Usage(**known) if self.tokens is None else replace(self.tokens, **known)
-            self.source = source
-        elif source == "none" and self.tokens is None:
-            self.source = source
+            self.source = origin
+        elif origin == "none" and self.tokens is None:
+            self.source = origin
         return self
 
     def response(
@@ -328,14 +332,7 @@ class Call:
         self.prompt_version = self._text("prompt.version", version) or self.prompt_version
         self.prompt_format = self._text("prompt.format", format) or self.prompt_format
         if variables is not None:
-            given: Any = variables
-            if not isinstance(given, Mapping):
-                return self._refuse("prompt.variables")
-            try:
-                for key in given if self.take is not None else ():
-                    self._take(f"{semconv.PROMPT_VARIABLE}{key}", given[key])
-            except Exception:  # noqa: BLE001 - a foreign mapping
-                return self._refuse("prompt.variables")
+            self._variables(variables)
         return self
 
     def messages(
@@ -349,14 +346,16 @@ class Call:
         """Hand over what was said; kept only where content capture is on, and scrubbed then."""
         if self.closed or self.take is None:
             return self
+        known = dict(self.content)
         for key, value in (
             (semconv.INPUT_MESSAGES, input),
             (semconv.OUTPUT_MESSAGES, output),
             (semconv.SYSTEM_INSTRUCTIONS, system),
             (semconv.TOOL_DEFINITIONS, tools),
         ):
-            if value is not None:
-                self._take(key, value)
+            if value is not None and (kept := self.take(key, value)) is not None:
+                known[key] = kept
+        self.content = known
         return self
 
     def cost(self, amount: Decimal | float | str, currency: str = "USD") -> Call:
@@ -369,9 +368,9 @@ class Call:
             money = Decimal(str(amount))
         except Exception:  # noqa: BLE001 - no number, or a foreign value that cannot be shown
             return self._refuse("cost.amount")
-        if isinstance(amount, bool) or not money.is_finite() or not 0 <= money < _MOST_MONEY:
+        if not money.is_finite() or not 0 <= money < _MOST_MONEY:
             return self._refuse("cost.amount")
-        name = str(getattr(currency, "value", currency)) if isinstance(currency, str) else ""
+        name = text_of(currency) or ""
         if len(name) != _CURRENCY or not (name.isascii() and name.isalpha()):
             return self._refuse("cost.currency")
         self.amount, self.currency = money, name.upper()
@@ -385,7 +384,7 @@ class Call:
         if wait is not None and wait < 0:
             self._refuse("retry.delay")
             wait = None
-        kind = None if error is None else error_type(error)
+        kind = None if error is None else self._kind("retry.error", error)
         self.retries = (*self.retries, Retried(self.clock.time_ns(), kind, wait))
         return self
 
@@ -415,63 +414,94 @@ class Call:
             self.fallback_from = "/".join(name for name in names if name) or self.fallback_from
         return self
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """What could not be used, one entry for each time."""
+        return tuple(self.noted or ())
+
     def close(self) -> None:
         """Take no more: the call is over."""
         self.closed = True
 
-    def _take(self, key: str, value: Any) -> None:
-        assert self.take is not None
-        kept = self.take(key, value)
-        if kept is not None:
-            self.content = {**self.content, key: kept}
+    def _variables(self, given: Any) -> None:
+        if not _is_mapping(given):
+            self._refuse("prompt.variables")
+            return
+        if self.take is None:
+            return
+        known = dict(self.content)
+        room = _MOST_VARIABLES - sum(key.startswith(semconv.PROMPT_VARIABLE) for key in known)
+        try:
+            for name in given:
+                key = f"{semconv.PROMPT_VARIABLE}{name}"
+                if key not in known:
+                    if room == 0:
+                        self.shortened = True
+                        break
+                    room -= 1
+                if (kept := self.take(key, given[name])) is not None:
+                    known[key] = kept
+        except Exception:  # noqa: BLE001 - see above
+            self._refuse("prompt.variables")
+        self.content = known
 
     def _refuse(self, what: str) -> Call:
-        self.refused = (*self.refused, what)
+        if self.noted is None:
+            self.noted = []
+        self.noted.append(what)
         return self
 
     # What is handed in may be an object of any kind, whose own methods may fail in any way.
 
     def _whole(self, what: str, value: Any) -> int | None:
-        try:
-            number = operator.index(value)
-        except Exception:  # noqa: BLE001 - see above
-            self._refuse(what)
-            return None
+        number = whole_of(value)
         low = -_LARGEST if what == "request.seed" else 0
-        if isinstance(value, bool) or not low <= number < _LARGEST:
+        if number is None or not low <= number < _LARGEST:
             self._refuse(what)
             return None
         return number
 
     def _number(self, what: str, value: Any) -> float | None:
-        number = math.nan
-        if not isinstance(value, (bool, str, bytes, bytearray)):
-            try:
-                number = float(value)
-            except Exception:  # noqa: BLE001 - see above
-                number = math.nan
-        if not math.isfinite(number):
+        number = number_of(value)
+        if number is None or not math.isfinite(number):
             self._refuse(what)
             return None
         return number
 
     def _text(self, what: str, value: Any) -> str | None:
-        if value is None or (isinstance(value, str) and value):
-            return None if value is None else str(getattr(value, "value", value))
-        self._refuse(what)
-        return None
+        if value is None:
+            return None
+        text = text_of(value)
+        if not text:
+            self._refuse(what)
+            return None
+        return text
+
+    def _kind(self, what: str, error: Any) -> str | None:
+        text = text_of(error)
+        try:
+            return error_type(error if text is None else text)
+        except Exception:  # noqa: BLE001 - see above
+            self._refuse(what)
+            return None
 
     def _texts(
         self, what: str, value: Any, *, instead: str | None = None
     ) -> tuple[str, ...] | None:
-        if isinstance(value, str):
-            return (value,)
+        text = text_of(value)
+        if text is not None:
+            return (text,)
         try:
             items = [instead if item is None else item for item in islice(value, _MOST_TEXTS)]
-            return tuple(str(getattr(item, "value", item)) for item in items if item is not None)
         except Exception:  # noqa: BLE001 - see above
             self._refuse(what)
             return None
+        texts = [shown(item) for item in items if item is not None]
+        known = tuple(text for text in texts if text is not None)
+        if len(known) < len(texts):
+            self._refuse(what)
+            return None
+        return known
 
     def _truth(self, what: str, value: Any) -> bool | None:
         try:
@@ -482,6 +512,13 @@ class Call:
 
     def _mark(self, what: str, value: Any) -> bool | None:
         return self._truth(what, value) or None
+
+
+def _is_mapping(value: Any) -> bool:
+    try:
+        return isinstance(value, Mapping)
+    except Exception:  # noqa: BLE001 - even to ask for its class may fail
+        return False
 
 
 NO_CALL: Final = Call("chat")

@@ -14,6 +14,7 @@ and audio or image tokens overlap, which providers do not tell, text counts as c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, datetime, time, timezone
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -172,13 +173,20 @@ class Prices:
         self._cache: dict[tuple[str | None, str, str | None], _Tariff | None] = {}
 
     @classmethod
-    def bundled(cls, override: Path | None = None, *, clock: Clock = SYSTEM) -> Prices:
-        """The bundled table, with the entries of a file over it.
+    def bundled(
+        cls, override: Path | Mapping[str, Any] | None = None, *, clock: Clock = SYSTEM
+    ) -> Prices:
+        """The bundled table, with the entries of a file, or of what a file holds, over it.
 
         Raises:
             SettingError: The file cannot be read or an entry of it cannot be used.
         """
-        return cls(None if override is None else price_table.read(override), clock=clock)
+        if override is None:
+            return cls(clock=clock)
+        if isinstance(override, Mapping):
+            # A copy, since the table is made when it is first asked.
+            return cls(price_table.checked(deepcopy(dict(override)), where="prices"), clock=clock)
+        return cls(price_table.read(override), clock=clock)
 
     def override(self, rates_by_key: Mapping[str, Any]) -> Prices:
         """A table with these entries, by `provider/model`, over the ones of this table.

@@ -7,6 +7,7 @@ here yet: any phase may follow any other until the run has ended.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, Final, Literal, Protocol
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.core.limits import Timeouts
+from otel_empathy.core.said import number_of, shown, text_of
 from otel_empathy.core.states import Phase, RunState
 
 __all__ = ["NO_RUN", "Listener", "Policy", "Run", "Transition", "policy_name"]
@@ -43,11 +45,12 @@ def policy_name(value: Any) -> Policy:
         WrongType: The value is no text.
         WrongValue: There is no such policy.
     """
-    if not isinstance(value, str):
+    name = text_of(value)
+    if name is None:
         raise WrongType(f"phases={value!r} must be 'strict' or 'warn'")
-    if value == "strict":
+    if name == "strict":
         return "strict"
-    if value == "warn":
+    if name == "warn":
         return "warn"
     raise WrongValue(f"phases={value!r} must be 'strict' or 'warn'")
 
@@ -107,6 +110,7 @@ class Run:
         "_history",
         "_lock",
         "_phase",
+        "_refused",
         "_state",
         "agent",
         "agent_id",
@@ -121,7 +125,6 @@ class Run:
         "policy",
         "progress",
         "reason",
-        "refused",
         "started",
         "task",
         "timeouts",
@@ -155,7 +158,7 @@ class Run:
         self.inference_calls = 0
         self.tool_calls = 0
         self.violations = 0
-        self.refused: tuple[str, ...] = ()
+        self._refused: list[str] = []
         self.durations: dict[str, float] = {}
         self.dropped = 0  # transitions that the history no longer holds
         self._clock = clock
@@ -183,6 +186,11 @@ class Run:
         """The steps from phase to phase, oldest first; the newest 1,000 are kept."""
         with self._lock:
             return list(self._history)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """What could not be used, one entry for each time."""
+        return tuple(self._refused)
 
     @property
     def ended(self) -> bool:
@@ -236,21 +244,24 @@ class Run:
         if self.ended:
             return self
         self.last_beat = self._clock.monotonic()
-        if progress is not None:
-            self.progress = self._share(progress)
-        if task is not None:
-            self.task = self._named(task)
-        if self.listener is not None and (progress is not None or task is not None):
+        share = None if progress is None else self._share(progress)
+        name = None if task is None else self._named(task)
+        if share is not None:
+            self.progress = share
+        if name is not None:
+            self.task = name
+        if self.listener is not None and not (share is None and name is None):
             self.listener.progressed(self)
         return self
 
     def describe(self, *, agent_id: str | None = None) -> Run:
         """Say which definition of an agent this is a run of: an id that outlives the run."""
         if not self.ended and agent_id is not None:
-            if isinstance(agent_id, str) and agent_id:
-                self.agent_id = str(getattr(agent_id, "value", agent_id))
+            name = text_of(agent_id)
+            if name:
+                self.agent_id = name
             else:
-                self.refused = (*self.refused, "describe.agent_id")
+                self._refused.append("describe.agent_id")
         return self
 
     def count_inference(self, number: int = 1) -> None:
@@ -268,20 +279,17 @@ class Run:
         return self._clock.monotonic() - self.started
 
     def _share(self, value: Any) -> float | None:
-        share = not isinstance(value, bool) and isinstance(value, (int, float))
-        if share and 0 <= value <= 1:
-            return float(value)
-        self.refused = (*self.refused, "beat.progress")
-        if share and value > 1:
-            return 1.0
-        return 0.0 if share and value < 0 else self.progress
+        share = number_of(value)
+        if share is not None and 0 <= share <= 1:
+            return share
+        self._refused.append("beat.progress")
+        return None if share is None or math.isnan(share) else min(max(share, 0.0), 1.0)
 
     def _named(self, value: Any) -> str | None:
-        try:
-            return str(value)
-        except Exception:  # noqa: BLE001 - a foreign object that cannot be shown
-            self.refused = (*self.refused, "beat.task")
-            return self.task
+        name = shown(value)
+        if name is None:
+            self._refused.append("beat.task")
+        return name
 
     def _book(self) -> float:
         now = self._clock.monotonic()

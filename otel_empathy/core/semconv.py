@@ -42,6 +42,9 @@ PREVIOUS_RESPONSE_ID: Final = "gen_ai.request.previous_response.id"
 OUTPUT_TYPE: Final = "gen_ai.output.type"
 USAGE_INPUT: Final = "gen_ai.usage.input_tokens"
 USAGE_OUTPUT: Final = "gen_ai.usage.output_tokens"
+OLD_PROVIDER: Final = "gen_ai.system"  # older names of three, which other programs still write
+OLD_USAGE_INPUT: Final = "gen_ai.usage.prompt_tokens"
+OLD_USAGE_OUTPUT: Final = "gen_ai.usage.completion_tokens"
 USAGE_CACHE_READ: Final = "gen_ai.usage.cache_read.input_tokens"
 USAGE_CACHE_WRITE: Final = "gen_ai.usage.cache_write.input_tokens"
 USAGE_CACHE_CREATION: Final = "gen_ai.usage.cache_creation.input_tokens"  # older name, profile both
@@ -392,6 +395,7 @@ FEEDBACK_SCORE = Metric(
 )  # fmt: skip
 
 # Self-health: the loss ledger under the standard names, read when metrics are collected.
+SELF_HEALTH: Final = ("otel.sdk.", "empathy.sdk.", "empathy.log.", "empathy.backend.")
 _COMPONENT = (COMPONENT_TYPE, COMPONENT_NAME)
 SPANS_STARTED = Metric(
     "otel.sdk.span.started", "observable_counter", "{span}", "Spans that were started.",

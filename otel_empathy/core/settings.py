@@ -81,6 +81,15 @@ def _path(value: Any) -> Path:
         raise ValueError("must be a path whose ~ stands for a folder that is known") from None
 
 
+def _prices(value: Any) -> Path | Mapping[str, Any]:
+    """A file, or what such a file holds; whether its entries can be used is for `prices`."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, (str, Path)):
+        raise ValueError("must be the path of a file, or a mapping such as {'models': {…}}")  # noqa: TRY004 - settings say every rule so
+    return _path(value)
+
+
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -192,6 +201,27 @@ def _milliseconds(value: Any) -> float:
     return _number(0)(value) / 1000
 
 
+_LEAST_INTERVAL = 100  # milliseconds; a shorter one spends the host on collecting
+
+
+def _interval(value: Any) -> float:
+    rule = "must be milliseconds above 0, such as 60000 for a minute"
+    try:
+        number = float(str(value).strip())
+    except ValueError:
+        raise ValueError(rule) from None
+    if isinstance(value, bool) or not 0 < number < float("inf"):
+        raise ValueError(rule)
+    if number < _LEAST_INTERVAL:
+        warnings.warn(
+            f"metric_interval={number:g}: {_LEAST_INTERVAL} milliseconds are the least and are "
+            "used; 60000 is a minute",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+    return max(number, _LEAST_INTERVAL) / 1000
+
+
 _HOME = Path("~/.otel-empathy")
 
 
@@ -252,19 +282,22 @@ TABLE: tuple[Setting, ...] = (
     Setting("propagate", ("OTEL_EMPATHY_PROPAGATE",), _flag, False,
             "Whether run, session, workflow, conversation and agent also travel as W3C baggage."),
     Setting("prices", ("OTEL_EMPATHY_PRICES",), _path, None,
-            "File with prices that override or extend the bundled table."),
+            "File with prices that override or extend the bundled table, or as an argument what "
+            'such a file holds: `{"models": {…}}`.',
+            argument=_prices),
     Setting("user", ("OTEL_EMPATHY_USER", "EMPATHY_USER_ID"), _text, None,
             "User of every call that names none; only its keyed hash leaves the process."),
     Setting("secret_file", ("OTEL_EMPATHY_SECRET_FILE",), _path, None,
             "File with the secret that keys user hashes; unset, `<home>/secret`."),
     Setting("host", ("OTEL_EMPATHY_HOST",), _flag, False,
-            "Whether gauges of the machine are observed."),
+            "Reserved for gauges of the machine; this version has none and warns."),
     Setting("ship_delay", ("OTEL_BSP_SCHEDULE_DELAY",), _milliseconds, 1.0,
-            "Longest wait before new records are shipped (the variable is in milliseconds)."),
+            "Longest wait before records are shipped; given in milliseconds, shown as seconds."),
     Setting("batch_records", ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), _whole(1), 512,
             "Records per request to a backend."),
-    Setting("metric_interval", ("OTEL_METRIC_EXPORT_INTERVAL",), _milliseconds, 60.0,
-            "Time between two collections of metrics (the variable is in milliseconds)."),
+    Setting("metric_interval", ("OTEL_METRIC_EXPORT_INTERVAL",), _interval, 60.0,
+            "Time between two collections of metrics; given in milliseconds, of which 100 are the "
+            "least, shown as seconds."),
     Setting("token", ("OTEL_EMPATHY_TOKEN",), _text, None,
             "Token of the server.", secret=True),
 )  # fmt: skip

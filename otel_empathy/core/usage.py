@@ -6,7 +6,10 @@ unknown, which is never the same as 0. Prices and spans both read this value; ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
+
+from otel_empathy.core.errors import WrongType, WrongValue
 
 __all__ = ["Usage"]
 
@@ -27,6 +30,10 @@ class Usage:
         audio_output: Audio part of the output.
         image_input: Image part of the input.
         image_output: Image part of the output.
+
+    Raises:
+        WrongType: A count is no whole number.
+        WrongValue: A count is negative.
     """
 
     input: int | None = None
@@ -40,7 +47,22 @@ class Usage:
     image_input: int | None = None
     image_output: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be a count."""
+        for name in _COUNTS:
+            count = getattr(self, name)
+            if count is None or (type(count) is int and count >= 0):
+                continue
+            said = f"Usage: {name}={count!r} must be a whole number of tokens from 0 on"
+            if isinstance(count, bool) or not isinstance(count, int):
+                raise WrongType(f"{said}; leave it out where it is not known")
+            if count < 0:
+                raise WrongValue(f"{said}; leave it out where it is not known")
+
     @property
     def known(self) -> bool:
         """Whether the call told at least how much went in or came out."""
         return self.input is not None or self.output is not None
+
+
+_COUNTS: Final = tuple(one.name for one in fields(Usage))

@@ -25,9 +25,10 @@ from otel_empathy.emit.cost import cost_attributes
 from otel_empathy.emit.live import live
 from otel_empathy.emit.measures import Measured, measure, measure_gaps
 from otel_empathy.emit.safety import count, guarded
-from otel_empathy.emit.spans import Operation, kind_of, message_of, record_error, stack_of
+from otel_empathy.emit.spans import Operation, Told, kind_of, record_error, told_of
+from otel_empathy.emit.values import truncations
 
-__all__ = ["CallSpan", "CallSpec", "Read", "open_call"]
+__all__ = ["KEPT", "CallSpan", "CallSpec", "Read", "open_call"]
 
 Read = Callable[[Call, Any, "Sequence[Any] | None"], None]
 """Reads a reply, or the chunks of a streamed one, into the call."""
@@ -39,7 +40,9 @@ _RETRIEVAL: Final = "retrieval"
 _OF_AGENT: Final = frozenset({"plan", "create_agent", "invoke_agent"})
 _OPENAI: Final = frozenset({"openai", "azure.ai.openai"})
 _HEAD, _TAIL = 64, 64
-_ALL: Final = 4_096
+_ALL: Final = 65_536
+KEPT: Final = _ALL + _TAIL
+"""Chunks of a stream that are kept for one who wants to read them all."""
 _PORTION: Final = 1_024  # times between chunks that are kept before they are recorded
 _COUNTS: Final = (
     ("input", semconv.USAGE_INPUT),
@@ -210,9 +213,9 @@ class CallSpan(Operation):
                     self._spec.read(call, None, [*self._head, *self._tail])
                 self._head.clear()
                 self._tail.clear()
+            extra = {} if self._data is None else duplicates.enrich(call, self._data)
             for what in call.refused:
                 count("extract", what)
-            extra = {} if self._data is None else duplicates.enrich(call, self._data)
             call.close()
             if call.retries:
                 call.retries = tuple(_named(retried) for retried in call.retries)
@@ -259,6 +262,9 @@ class CallSpan(Operation):
         if failure is not None:
             ended[semconv.ERROR_TYPE] = kind_of(failure)
         if span is None:
+            if call.shortened:
+                ended[semconv.TRUNCATED] = True
+                truncations["keys"] += 1
             duplicates.publish(self._outer, call, {**start, **ended})
             return
         if spec.priced:
@@ -284,9 +290,9 @@ class CallSpan(Operation):
             )
         )
         if failure is not None:
-            message = message_of(failure)
-            record_error(span, failure, message, self.time_at(elapsed))
-            _tell_exception(failure, message, labels, self.context)
+            told = told_of(failure)
+            record_error(span, failure, told, self.time_at(elapsed))
+            _tell_exception(failure, told, labels, self.context)
         if live.emit_event and spec.inference:
             self._tell_details({**start, **ended})
 
@@ -349,7 +355,7 @@ class CallSpan(Operation):
                 known[semconv.ERROR_TYPE] = retried.error_type
             span.add_event(semconv.EVENT_CALL_RETRIED, known, retried.time_ns)
         if call.content and content.in_spans():
-            span.set_attributes({**ended, **content.span_attributes(call.content)})
+            content.put(span, ended, call.content, shortened=call.shortened)
         else:
             span.set_attributes(ended)
         # A span cannot change its kind: that a call which a local cache answered is INTERNAL and
@@ -362,9 +368,12 @@ class CallSpan(Operation):
             span.update_name(_span_name(spec.operation, agent=ended[semconv.AGENT_NAME]))
 
     def _tell_details(self, known: dict[str, Any]) -> None:
-        if self.call.content and content.in_events():
-            known.update((key, kept[0]) for key, kept in self.call.content.items())
-        events.emit(semconv.EVENT_DETAILS, events.DEBUG, known, context=self.context)
+        call, context = self.call, self.context
+        if call.content and content.in_events():
+            known = content.with_facts(
+                {**inherited(context), **known}, call.content, shortened=call.shortened
+            )
+        events.emit(semconv.EVENT_DETAILS, events.DEBUG, known, context=context)
 
 
 def _named(retried: Retried) -> Retried:
@@ -412,11 +421,12 @@ def _prompt_attributes(call: Call) -> dict[str, Any]:
 
 
 def _tell_exception(
-    error: BaseException, message: str, known: Mapping[str, Any], context: Context
+    error: BaseException, told: Told, known: Mapping[str, Any], context: Context
 ) -> None:
     about = (semconv.OPERATION, semconv.PROVIDER, semconv.REQUEST_MODEL, semconv.ERROR_TYPE)
     details = {key: known.get(key) for key in about}
     details[semconv.EXCEPTION_TYPE] = qualified_name(type(error))
-    details[semconv.EXCEPTION_MESSAGE] = message
-    details[semconv.EXCEPTION_STACKTRACE] = stack_of(error)
+    details[semconv.EXCEPTION_MESSAGE] = told.message
+    details[semconv.EXCEPTION_STACKTRACE] = told.stack
+    details[semconv.TRUNCATED] = told.cut or None
     events.emit(semconv.EVENT_EXCEPTION, events.WARN, details, context=context)

@@ -2,6 +2,7 @@
 
 Nothing passes while capture is off. What passes is brought into the form of the conventions
 (messages with roles and parts), cut to the byte budget and scrubbed, before anything else sees it.
+Beside the facts about a call it takes the room that is left, so that it never displaces one.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from opentelemetry.trace import Span
+
 from otel_empathy.core import semconv
 from otel_empathy.core.settings import Capture
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import guarded
+from otel_empathy.emit.values import MOST, truncations
 
-__all__ = ["Kept", "in_events", "in_spans", "span_attributes", "take", "wanted"]
+__all__ = ["Kept", "in_events", "in_spans", "put", "take", "wanted", "with_facts"]
 
 Kept = tuple[Any, bool]
 """A value as JSON-able data, and whether something was cut off."""
@@ -61,16 +65,51 @@ def take(key: str, value: Any) -> Kept | None:
     return live.scrub_value(data), cut
 
 
-def span_attributes(content: Mapping[str, Kept]) -> dict[str, Any]:
-    """Content as span attributes: JSON text, and a mark where something was cut off."""
+def put(
+    span: Span, facts: Mapping[str, Any], content: Mapping[str, Kept], *, shortened: bool = False
+) -> None:
+    """Set facts and content, as JSON text, on a span.
+
+    A full span drops its oldest attributes, and how many it takes is up to the application: so what
+    it has already is set again, behind the content.
+
+    Args:
+        span: The span.
+        facts: What else is known.
+        content: What was kept.
+        shortened: Whether some was left out before.
+    """
     from otel_empathy.core.serialize import to_json  # noqa: PLC0415 - only where capture is on
 
-    known: dict[str, Any] = {}
+    texts: dict[str, Kept] = {}
     for key, (value, cut) in content.items():
         text, more = (value, False) if isinstance(value, str) else to_json(value)
-        known[key] = text
-        if cut or more:
-            known[semconv.TRUNCATED] = True
+        texts[key] = text, cut or more
+    there = getattr(span, "attributes", None) or {}
+    known = {**{key: value for key, value in there.items() if key not in content}, **facts}
+    span.set_attributes(with_facts(known, texts, shortened=shortened))
+
+
+def with_facts(
+    facts: Mapping[str, Any], content: Mapping[str, Kept], *, shortened: bool = False
+) -> dict[str, Any]:
+    """Content and facts as the attributes of one record, with a mark where something is missing."""
+    room = max(MOST - 1 - len(facts), 0)  # one for the mark
+    fitting = content
+    if len(content) > room:
+        # Messages say more than variables.
+        order = sorted(content, key=lambda key: key.startswith(semconv.PROMPT_VARIABLE))
+        fitting = {key: content[key] for key in order[:room]}
+        shortened = True
+    known = {key: value for key, (value, _) in fitting.items()}
+    known.update(facts)
+    cut = any(cut for _, cut in fitting.values())
+    if shortened:
+        truncations["keys"] += 1
+    if cut:
+        truncations["content"] += 1
+    if shortened or cut:
+        known[semconv.TRUNCATED] = True
     return known
 
 

@@ -24,9 +24,10 @@ from otel_empathy.core import semconv
 from otel_empathy.core.call import NO_CALL, Call, tier_name
 from otel_empathy.core.errors import WrongType
 from otel_empathy.core.run import NO_RUN, Run
+from otel_empathy.core.said import shown
 from otel_empathy.emit.collector import collecting
 from otel_empathy.emit.live import live
-from otel_empathy.emit.safety import guarded
+from otel_empathy.emit.safety import count, guarded
 
 if TYPE_CHECKING:
     from otel_empathy.emit.runs import PhaseMark
@@ -311,13 +312,14 @@ class using:  # noqa: N801 - reads as `with using(...)`
             "workflow": workflow,
             "stage": stage,
             "tier": tier_name(tier),
+            "user": user,
         }
-        self._changes = {
-            name: str(getattr(value, "value", value))
-            for name, value in given.items()
-            if value is not None
-        }
-        self._user = None if user is None else str(user)
+        known = {name: shown(value) for name, value in given.items() if value is not None}
+        for name, text in known.items():
+            if text is None:
+                count("extract", f"using.{name}")
+        self._changes = {name: text for name, text in known.items() if text is not None}
+        self._user = self._changes.pop("user", None)
         self._entries: Entries[None] = Entries()
 
     def __enter__(self) -> None:

@@ -132,11 +132,12 @@ def publish(data: Any, call: Call, attributes: Mapping[str, Any]) -> None:
 def enrich(call: Call, data: Any) -> dict[str, Any]:
     """Take what inner operations handed over, where the call does not know better.
 
-    The result holds the attributes for which a call has no field.
+    Whom they really asked is always better known by them: it decides about the price. The result
+    holds the attributes for which a call has no field.
     """
     known, tokens, source, content = _handed(call, data)
     provider, model = known.pop(semconv.PROVIDER, None), known.pop(semconv.REQUEST_MODEL, None)
-    call.provider, call.model = call.provider or provider, call.model or model
+    call.provider, call.model = provider or call.provider, model or call.model
     answered, id_ = known.pop(semconv.RESPONSE_MODEL, None), known.pop(semconv.RESPONSE_ID, None)
     call.response_model, call.response_id = call.response_model or answered, call.response_id or id_
     name, version = known.pop(semconv.PROMPT_NAME, None), known.pop(semconv.PROMPT_VERSION, None)
@@ -148,10 +149,9 @@ def enrich(call: Call, data: Any) -> dict[str, Any]:
     amount, currency = known.pop(semconv.COST_AMOUNT, None), known.pop(semconv.COST_CURRENCY, "USD")
     if call.amount is None and known.pop(semconv.COST_SOURCE, None) == "provider":
         call.cost(amount, currency)
-    if tokens:
-        if call.tokens is None:
-            call.source = source or "provider"
-        call.tokens = Usage(**{**tokens, **_counts(call.tokens)})
+    own = _counts(call.tokens)
+    said = call.source if own else source or "provider"
+    call.counted({name: n for name, n in tokens.items() if name not in own}, source=said)
     if content:
         call.content = {**content, **call.content}
     return known

@@ -1,8 +1,8 @@
 """Measurements by the rows of `core.semconv`: each row is an instrument of the API on first use.
 
 A row says which attributes its points may carry; everything else is left off here, so that no id
-ever becomes a label. Open label values are capped at 100 per process and attribute, series at
-2,000 per instrument. Nothing here knows when a measurement is due.
+ever becomes a label. Open label values are capped at 256 characters each and 100 per process and
+attribute, series at 2,000 per instrument. Nothing here knows when a measurement is due.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = ["OTHER", "forget", "overflows", "record"]
 OTHER: Final = "_other"
 _VALUES: Final = 100
 _SERIES: Final = 2_000
+_LONGEST: Final = 256
 _OVERFLOW: Final[dict[str, Any]] = {semconv.METRIC_OVERFLOW: True}
 # Names that people and providers choose. All other labels are closed sets.
 _CAPPED: Final = frozenset(
@@ -68,7 +69,7 @@ class _Instrument:
         folded = tuple(
             [
                 value if value is None or name not in _CAPPED else self._fold(name, value)
-                for name, value in zip(self.names, key, strict=True)
+                for name, value in zip(self.names, map(_brief, key), strict=True)
             ]
         )
         labels = self.labels.get(folded)
@@ -126,6 +127,14 @@ def forget() -> None:
     _instruments.clear()
     _seen.clear()
     overflows.clear()
+
+
+def _brief(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) <= _LONGEST:
+        return value
+    from otel_empathy.core.scrub import beginning  # noqa: PLC0415 - names are short
+
+    return beginning(value, _LONGEST, live.scrub)
 
 
 def _create(row: Metric, meter: Meter) -> Callable[..., None]:

@@ -29,6 +29,7 @@ _TOTALS: Final = (
     ("input", semconv.INFERENCE_INPUT, semconv.INFERENCE_OPERATION_INPUT),
     ("output", semconv.INFERENCE_OUTPUT, semconv.INFERENCE_OPERATION_OUTPUT),
 )
+_COUNTERS: Final = (*(row[1] for row in _TOTALS), *(row[1] for row in _SUBSETS))
 
 
 @dataclass(slots=True)
@@ -124,8 +125,8 @@ def _inference(ended: Measured, tokens: Usage | None) -> None:
     context = ended.context
     unknown = _with(ended.labels, semconv.TOKEN_MODALITY, "unknown")
     if tokens is None:
-        record(semconv.INFERENCE_INPUT, 0, unknown, context)
-        record(semconv.INFERENCE_OUTPUT, 0, unknown, context)
+        for row in _COUNTERS:
+            record(row, 0, unknown, context)
         return
     for side, counter, histogram in _TOTALS:
         total = getattr(tokens, side)

@@ -18,13 +18,13 @@ from otel_empathy.core.limits import Timeouts
 from otel_empathy.core.outcomes import OTHER, Outcome
 from otel_empathy.core.run import Policy, Run, Transition
 from otel_empathy.core.states import Phase, RunState
-from otel_empathy.emit import events
+from otel_empathy.emit import events, judged
 from otel_empathy.emit.context import CALL_KEY, SPAN_KEY, entered, inherited, scope_of, suppressed
 from otel_empathy.emit.duplicates import CLEARED
 from otel_empathy.emit.instruments import record
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
-from otel_empathy.emit.spans import Operation, kind_of, message_of, record_error
+from otel_empathy.emit.spans import Operation, kind_of, record_error, told_of
 from otel_empathy.emit.values import span_values
 
 __all__ = [
@@ -124,6 +124,7 @@ class RunSpan(Operation):
         span = self.open(title, SpanKind.INTERNAL, known, parent)
         self.context = entered(parent, inside, **_OUTSIDE, **{SPAN_KEY: span})
         run.context = set_span_in_context(span, Context())
+        judged.opened(run.id, self.context)
         self._labels: dict[str, Any] = {semconv.AGENT_NAME: name}
         record(semconv.RUN_ACTIVE, 1, self._labels, self.context)
         run.start()
@@ -161,8 +162,9 @@ class RunSpan(Operation):
             record(semconv.RUN_ACTIVE, -1, labels, context)
             record(semconv.RUN_FINISHED, 1, labels, context)
             if failure is not None:
-                record_error(span, failure, message_of(failure), self.time_at(elapsed))
+                record_error(span, failure, told_of(failure), self.time_at(elapsed))
         finally:
+            judged.closed(run.id)
             self.stop(elapsed)
 
     @guarded("wrap")
@@ -251,7 +253,7 @@ class PhaseSpan(Operation):
             ):
                 outer.visit = run.enter(outer.name)
             if span is not None and error is not None and outcome.is_failure:
-                kind = record_error(span, error, message_of(error), self.time_at(elapsed))
+                kind = record_error(span, error, told_of(error), self.time_at(elapsed))
                 span.set_attribute(semconv.ERROR_TYPE, kind)
         finally:
             self.stop(elapsed)
@@ -281,7 +283,7 @@ class WorkflowSpan(Operation):
         labels = self._labels
         try:
             if error is not None and outcome.is_failure:
-                kind = record_error(span, error, message_of(error), self.time_at(elapsed))
+                kind = record_error(span, error, told_of(error), self.time_at(elapsed))
                 span.set_attribute(semconv.ERROR_TYPE, kind)
                 labels = {**labels, semconv.ERROR_TYPE: kind}
             record(semconv.WORKFLOW_DURATION, elapsed, labels, self.context)

@@ -11,6 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -21,15 +22,16 @@ from otel_empathy.core.outcomes import OTHER, Outcome, error_type, outcome_of, q
 from otel_empathy.emit.collector import collecting
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count, guarded
+from otel_empathy.emit.values import truncations
 
 __all__ = [
     "Held",
     "Operation",
+    "Told",
     "kind_of",
-    "message_of",
     "reap",
     "record_error",
-    "stack_of",
+    "told_of",
 ]
 
 _EXCEPTION: Final = "exception"
@@ -167,38 +169,56 @@ def kind_of(error: BaseException | str) -> str:
     return kind if live.scrub(kind) == kind else OTHER
 
 
-def message_of(error: BaseException) -> str:
-    """The text of an exception, without secrets and not longer than a value may be."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an exception says, without secrets and not longer than a value may be.
+
+    Args:
+        message: Its text, the beginning if it is long.
+        stack: Where it came from, the end if it is long; None unless wanted.
+        cut: Whether something is missing.
+    """
+
+    message: str
+    stack: str | None
+    cut: bool
+
+
+def told_of(error: BaseException) -> Told:
+    """What an exception says."""
+    from otel_empathy.core.scrub import beginning, ending  # noqa: PLC0415 - only after failures
+
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - the text of a foreign exception; its type still tells
         count("serialize", "exception_text")
-        return ""
-    from otel_empathy.core.scrub import beginning  # noqa: PLC0415 - only where something fails
+        text = ""
+    # One more than may stay tells whether something has to go.
+    message = beginning(text, _MESSAGE + 1, live.scrub)
+    cut = len(message) > _MESSAGE or len(text) > 2 * _MESSAGE
+    stack: str | None = None
+    if live.stacktraces:
+        import traceback  # noqa: PLC0415 - only where it is wanted
 
-    return beginning(text, _MESSAGE, live.scrub)
+        lines = "".join(traceback.format_exception(error))
+        stack = ending(lines, _MESSAGE + 1, live.scrub)
+        cut = cut or len(stack) > _MESSAGE or len(lines) > 2 * _MESSAGE
+        stack = stack[-_MESSAGE:]
+    if cut:
+        truncations["value"] += 1
+    return Told(message[:_MESSAGE], stack, cut)
 
 
-def stack_of(error: BaseException) -> str | None:
-    """Where an exception came from, without secrets, its end if it is long; None unless wanted."""
-    if not live.stacktraces:
-        return None
-    import traceback  # noqa: PLC0415 - only where it is wanted
-
-    from otel_empathy.core.scrub import ending  # noqa: PLC0415 - only where it is wanted
-
-    return ending("".join(traceback.format_exception(error)), _MESSAGE, live.scrub)
-
-
-def record_error(span: Span, error: BaseException, message: str, time_ns: int) -> str:
+def record_error(span: Span, error: BaseException, told: Told, time_ns: int) -> str:
     """Put an exception on a span: status, event; gives the value of `error.type`."""
     known = {
         semconv.EXCEPTION_TYPE: qualified_name(type(error)),
-        semconv.EXCEPTION_MESSAGE: message,
+        semconv.EXCEPTION_MESSAGE: told.message,
     }
-    stack = stack_of(error)
-    if stack is not None:
-        known[semconv.EXCEPTION_STACKTRACE] = stack
+    if told.stack is not None:
+        known[semconv.EXCEPTION_STACKTRACE] = told.stack
     span.add_event(_EXCEPTION, known, time_ns)
-    span.set_status(Status(StatusCode.ERROR, message))
+    span.set_status(Status(StatusCode.ERROR, told.message))
+    if told.cut:
+        span.set_attribute(semconv.TRUNCATED, True)
     return kind_of(error)

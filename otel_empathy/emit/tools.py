@@ -20,7 +20,7 @@ from otel_empathy.emit.duplicates import CLEARED
 from otel_empathy.emit.instruments import record
 from otel_empathy.emit.live import live
 from otel_empathy.emit.safety import count
-from otel_empathy.emit.spans import Operation, message_of, record_error
+from otel_empathy.emit.spans import Operation, record_error, told_of
 
 __all__ = ["ToolSpan", "open_tool"]
 
@@ -102,10 +102,10 @@ class ToolSpan(Operation):
                 known[semconv.TOOL_CALL_ID] = call.attributes[semconv.TOOL_CALL_ID]
             if error is not None and outcome.is_failure:
                 known[semconv.ERROR_TYPE] = record_error(
-                    span, error, message_of(error), self.time_at(elapsed)
+                    span, error, told_of(error), self.time_at(elapsed)
                 )
             if self._content:
-                span.set_attributes({**known, **content.span_attributes(self._content)})
+                content.put(span, known, self._content)
             else:
                 span.set_attributes(known)
             record(semconv.TOOL_DURATION, elapsed, {**self._labels, **known}, self.context)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final, TextIO
 
+from otel_empathy.core import semconv
 from otel_empathy.pipeline.chunk import Chunk, Signal, records
 from otel_empathy.pipeline.otlp import Console
 from otel_empathy.pipeline.outcome import Outcome, printable
@@ -41,6 +42,7 @@ class ConsoleTransport:
                 line
                 for chunk in chunks
                 for record in records(chunk)
+                if self._console.self_health or not _is_self_health(signal, record)
                 for line in _LINES[signal.name](record, errors_only=self._console.errors_only)
             ]
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -80,6 +82,14 @@ def _metric(metric: dict[str, Any], *, errors_only: bool) -> Iterator[str]:
         points = [point for kind in _DATA for point in metric.get(kind, {}).get("dataPoints", ())]
         moment = max((int(point.get("timeUnixNano", 0)) for point in points), default=0)
         yield _line(moment, "metric", metric.get("name"), f"{len(points)} points")
+
+
+def _is_self_health(signal: Signal, record: dict[str, Any]) -> bool:
+    """Whether it is a metric in which we tell of ourselves."""
+    name = record.get("name")
+    return (
+        signal.name == "metrics" and isinstance(name, str) and name.startswith(semconv.SELF_HEALTH)
+    )
 
 
 _LINES: Final = {"traces": _span, "logs": _log, "metrics": _metric}

@@ -91,14 +91,16 @@ def _kind(span: ReadableSpan) -> int:
 
 def _behind(span: ReadableSpan, lost: int, limits: Limits, note: Note) -> bytes:
     """The members that stand behind the attributes, where a span has them."""
-    raw = dropped(lost + span.dropped_attributes)
+    raw = b""
+    if lost := lost + _before(span.dropped_attributes, limits, note):
+        raw = dropped(lost)
     if events := span.events:
         raw += b',"events":[%b]' % b",".join([_event(event, limits, note) for event in events])
-    if count := span.dropped_events:
+    if count := _before(span.dropped_events, limits, note):
         raw += b',"droppedEventsCount":%d' % count
     if links := span.links:
         raw += b',"links":[%b]' % b",".join([_link(link, limits, note) for link in links])
-    if count := span.dropped_links:
+    if count := _before(span.dropped_links, limits, note):
         raw += b',"droppedLinksCount":%d' % count
     status = span.status
     if status.is_unset and not status.description:
@@ -108,6 +110,14 @@ def _behind(span: ReadableSpan, lost: int, limits: Limits, note: Note) -> bytes:
         message = text(status.description, limits, note)
         return raw + b',"status":{"message":%b,"code":%d}' % (message, code)
     return raw + b',"status":{"code":%d}' % code
+
+
+def _before(count: int, limits: Limits, note: Note) -> int:
+    """How many the SDK's own limits dropped before us, noted like what ours drop."""
+    if count:
+        limits.counters["keys"] += 1
+        note.cut = True
+    return count
 
 
 def _flags(context: SpanContext | None) -> int:
@@ -124,7 +134,7 @@ def _event(event: Event, limits: Limits, note: Note) -> bytes:
         event.timestamp or 0,
         name(event.name, limits, note),
         b",".join(fragments),
-        dropped(lost + event.dropped_attributes),
+        dropped(lost + _before(event.dropped_attributes, limits, note)),
     )
 
 
@@ -137,7 +147,7 @@ def _link(link: Link, limits: Limits, note: Note) -> bytes:
         context.trace_id,
         _state(context, limits, note) if context.trace_state else b"",
         b",".join(fragments),
-        dropped(lost + link.dropped_attributes),
+        dropped(lost + _before(link.dropped_attributes, limits, note)),
         _flags(context),
     )
 
@@ -160,10 +170,11 @@ def log_record(record: ReadableLogRecord | ReadWriteLogRecord, limits: Limits) -
     if row.body is not None:
         parts.append(b',"body":%b' % values.any_value(row.body, limits, note))
     fragments, lost = values.attributes(row.attributes, limits, note)
+    lost += _before(record.dropped_attributes, limits, note)
     if note.cut:
         values.mark(fragments, row.attributes)
     parts.append(b',"attributes":[%b]' % b",".join(fragments))
-    parts.append(dropped(lost + record.dropped_attributes))
+    parts.append(dropped(lost))
     if row.trace_flags:
         parts.append(b',"flags":%d' % int(row.trace_flags))
     if row.trace_id:

@@ -111,6 +111,11 @@ class Otlp:
         _choice("compression", self.compression, COMPRESSIONS)
         _choice("temporality", self.temporality, TEMPORALITIES)
         _choice("start", self.start, _STARTS)
+        if self.urls is not None and not isinstance(self.urls, Mapping):
+            raise SettingError(
+                f"urls=<{type(self.urls).__name__}>: must be a mapping of signals to addresses, "
+                "such as {'traces': 'http://localhost:4318/v1/traces'}"
+            )
         alone = tuple(self.urls or ()) if self.endpoint is None else ()
         self._set("signals", _signals(self.signals or alone or SIGNAL_NAMES))
         self._set("timeout", _timeout(self.timeout))
@@ -183,15 +188,23 @@ class Console:
         errors_only: Leaves out everything that did not fail.
         name: Names the backend and its cursor.
         signals: The signals that it shows.
+        self_health: Also shows the metrics in which we tell of ourselves.
+
+    Raises:
+        SettingError: A value that cannot work, said with its rule and what to write instead.
     """
 
     errors_only: bool = False
     _: KW_ONLY
     name: str = "console"
     signals: Sequence[str] = ()
+    self_health: bool = False
 
     def __post_init__(self) -> None:
         backend_name(self.name)
+        for flag in ("errors_only", "self_health"):
+            if not isinstance(getattr(self, flag), bool):
+                raise SettingError(f"{flag}={getattr(self, flag)!r}: must be True or False")
         object.__setattr__(self, "signals", _signals(self.signals or SIGNAL_NAMES))
 
 
@@ -223,6 +236,8 @@ def _choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def _signals(value: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise SettingError(f"signals={value!r}: must be a list, such as ['traces', 'logs']")
     names = (value,) if isinstance(value, str) else tuple(value)
     for name in names:
         _choice("signals", name, SIGNAL_NAMES)
@@ -250,6 +265,10 @@ def _file(name: str, value: str | os.PathLike[str] | None) -> str | None:
 
 def _headers(value: Mapping[str, str] | None) -> dict[str, str]:
     headers: dict[str, str] = {}
+    if value is not None and not isinstance(value, Mapping):
+        raise SettingError(  # the value may be a secret
+            f"headers=<{type(value).__name__}>: must be a mapping, such as {{'api-key': key}}"
+        )
     for name, text in (value or {}).items():
         if isinstance(name, str) and name.lower() in _FRAMING:
             raise SettingError(f"headers: {name!r} is said by the transport; leave it out")

@@ -44,7 +44,11 @@ _GUARD = safety.guarded("export")
 DROPPED: Final = "DROP"
 RECORDED: Final = "RECORD_ONLY"
 SAMPLED: Final = "RECORD_AND_SAMPLE"
+# Spans that were counted as lost when their runtime ended. They may end yet, while another runtime
+# is on, which must not take them then: they would be counted twice.
+_lost: set[int] = set()
 _LEAVE = 1.5  # seconds that an application's provider waits for us when it shuts down
+_MOST_OPEN = 100_000  # open spans that are known by their id; a program may end none of its spans
 _LINE = 256 * 1024  # half a line of the log, so that resource and scope fit beside it
 
 
@@ -90,9 +94,11 @@ class Sink:
     def renew(self, identity: Mapping[str, Any]) -> None:
         """Take on the identity of a child process."""
         self.identity = dict(identity)
+        known = self.spans.open if self.pid == os.getpid() else {}
         self.pid = os.getpid()
         self.failures = Counter()
         self.spans = SpanCounts()
+        self.spans.open = known
         self.logs_created = Tally()
         self._late = deque()
         self._resources = {}
@@ -173,20 +179,36 @@ class Sink:
 
 
 class SpanCounts:
-    """How many spans were started and ended, by what the sampler said."""
+    """How many spans were started and ended, by what the sampler said, and which are open."""
 
-    __slots__ = ("ended", "started")
+    __slots__ = ("ended", "lost", "open", "started")
 
     def __init__(self) -> None:
         self.started: Tally[tuple[str, str]] = Tally()
         """By the origin of the parent (`none`, `local`, `remote`) and the sampler's decision."""
         self.ended: Tally[str] = Tally()
         """By the sampler's decision."""
+        self.open: dict[int, bool] = {}
+        """Sampled spans that have not ended, by their id."""
+        self.lost = 0
+        """Sampled spans that were open when the runtime ended."""
 
     def start(self, parent: SpanContext | None, decision: str) -> None:
         """Count a span that starts."""
         origin = "none" if parent is None else "remote" if parent.is_remote else "local"
         self.started.up((origin, decision))
+
+    def lose(self) -> None:
+        """Count what is open as lost: nobody will write it any more.
+
+        A span that ends in another thread just now is either taken there or counted here.
+        """
+        for span_id in list(self.open):
+            _lost.add(span_id)
+            if self.open.pop(span_id, None) is None:
+                _lost.discard(span_id)
+            else:
+                self.lost += 1
 
     @property
     def live(self) -> dict[str, int]:
@@ -215,7 +237,11 @@ class TraceProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Give every span of a run its run, session and user, whichever library opened it."""
-        self._sink.spans.start(span.parent, _decision(span))
+        decision = _decision(span)
+        counts = self._sink.spans
+        counts.start(span.parent, decision)
+        if decision is SAMPLED and span.context is not None and len(counts.open) < _MOST_OPEN:
+            counts.open[span.context.span_id] = True
         with safety.guarded("callback"):
             known = emit_context.inherited(parent_context)
             if known:
@@ -225,7 +251,13 @@ class TraceProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Log a sampled span."""
         decision = _decision(span)
-        self._sink.spans.ended.up(decision)
+        counts = self._sink.spans
+        if span.context is not None:
+            span_id = span.context.span_id
+            if counts.open.pop(span_id, None) is None and span_id in _lost:
+                _lost.discard(span_id)
+                return
+        counts.ended.up(decision)
         if decision is SAMPLED:
             self._sink.take("traces", span, encode_json.span)
 

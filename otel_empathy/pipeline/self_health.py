@@ -17,7 +17,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from otel_empathy._version import __version__
 from otel_empathy.core import semconv
 from otel_empathy.core.semconv import Metric
-from otel_empathy.emit import instruments, safety
+from otel_empathy.emit import instruments, safety, values
 from otel_empathy.pipeline import segments
 from otel_empathy.pipeline.chunk import SIGNALS
 from otel_empathy.pipeline.durations import Durations
@@ -254,7 +254,9 @@ class _Seen:
         return _counted(self.runtime.evicted, semconv.LOG_SIGNAL)
 
     def truncations(self) -> Iterator[Observation]:
-        return _counted(self.runtime.sink.limits.counters, semconv.SDK_LIMIT)
+        found = Counter(dict(self.runtime.sink.limits.counters))
+        found.update(dict(values.truncations))  # those before a record was made
+        return _counted(found, semconv.SDK_LIMIT)
 
     def overflows(self) -> Iterator[Observation]:
         return _counted(instruments.overflows, semconv.SDK_INSTRUMENT)

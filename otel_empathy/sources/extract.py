@@ -20,7 +20,10 @@ from dataclasses import fields
 from typing import Any, Final
 
 from otel_empathy.core.call import Call
+from otel_empathy.core.errors import WrongType
 from otel_empathy.core.usage import Usage
+from otel_empathy.emit import safety
+from otel_empathy.emit.calls import KEPT
 
 __all__ = ["Extract", "read_chunks", "read_reply", "reader"]
 
@@ -40,7 +43,13 @@ def reader(extract: Extract | None) -> Callable[[Call, Any, Sequence[Any] | None
         return _read_any
 
     def read(call: Call, result: Any, chunks: Sequence[Any] | None) -> None:
-        _apply(call, extract(result if chunks is None else chunks))
+        if chunks is None:
+            _apply(call, extract(result))
+        elif len(chunks) < KEPT:
+            _apply(call, extract(chunks))
+        else:  # some are missing, and no count is better than one of a part
+            safety.count("extract", "stream.chunks")
+            call.counted({}, source="none")
 
     return read
 
@@ -69,13 +78,16 @@ def read_chunks(call: Call, chunks: Sequence[Any]) -> None:
     for chunk in chunks:
         if isinstance(chunk, _DATA):
             continue
-        # OpenAI responses and Anthropic put what concerns the whole reply one level down.
-        for part in (chunk, _get(chunk, "response"), _get(chunk, "message")):
+        # OpenAI responses and Anthropic put what concerns the whole reply one level down, the
+        # events of OpenAI's own reader the chunks.
+        inside = _get(chunk, "chunk")
+        for part in (chunk, inside, _get(chunk, "response"), _get(chunk, "message")):
             if part is None or isinstance(part, _DATA):
                 continue
             for name, count in _usage(part).items():
                 counts[name] = max(count, counts.get(name, 0))
-            found = enumerate(_finish(part)) if part is not chunk else _partial(part)
+            partial = part is chunk or part is inside
+            found = _partial(part) if partial else enumerate(_finish(part))
             reasons.update((index, reason) for index, reason in found if reason is not None)
             model = model or _text(part, "model", "model_version", "modelVersion")
             id_ = id_ or _id(part)
@@ -113,7 +125,12 @@ def _apply(call: Call, found: Any) -> None:
         call.counted(given)
         return
     if not isinstance(found, Mapping) or not _ours(found):
-        counts = _normal(found)
+        counts = {} if isinstance(found, _DATA) else _normal(found)
+        if not counts and found != {}:
+            raise WrongType(
+                f"extract gave {type(found).__qualname__} without a count: give a Usage, a mapping "
+                "of its fields, or None"
+            )
         call.counted(counts)
         return
     counts = {name: found[name] for name in _USAGE_NAMES if found.get(name) is not None}

@@ -69,7 +69,8 @@ def llm_call(
         prompt: Name of the prompt, or its name and version, or name, version and format.
         extract: Reads tokens out of the result, or out of the list of chunks of a stream; gives a
             `Usage`, a mapping (its fields, `model`, `id`, `finish`, `cost`) or None. Without it,
-            replies of the usual providers are recognised by their fields.
+            replies of the usual providers are recognised by their fields. It is not asked about a
+            stream of 65,600 chunks or more, of which only a part is kept.
         guard: A decorator to put around the function, inside the span.
 
     Raises:

@@ -64,7 +64,7 @@ def wrap(
     shape = shape_of(plain)
     inner = plain
     if guard is not None:
-        inner = guard(plain) if callable(guard) else None
+        inner = guard(plain)
         if not callable(inner):
             raise WrongType(f"guard {guard!r} must be a decorator: a callable that gives one back")
     if seconds is not None:
@@ -90,6 +90,9 @@ class Block(Generic[T]):
         by: The decorator's name, for errors.
         guard: A decorator to put around a decorated function, inside the span.
         seconds: How long a call of a decorated function may take.
+
+    Raises:
+        WrongType: The guard is no decorator.
     """
 
     __slots__ = ("_by", "_define", "_entries", "_guard", "_open", "_seconds", "_show")
@@ -103,6 +106,8 @@ class Block(Generic[T]):
         guard: Guard | None = None,
         seconds: float | None = None,
     ) -> None:
+        if guard is not None and not callable(guard):
+            raise WrongType(f"guard {guard!r} must be a decorator: a callable that gives one back")
         self._define = define
         self._open = _GUARD(define(None))
         self._show = show

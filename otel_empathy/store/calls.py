@@ -72,6 +72,9 @@ Operation: Final = _wanted(semconv.OPERATION)
 Provider: Final = _wanted(semconv.PROVIDER)
 RequestModel: Final = _wanted(semconv.REQUEST_MODEL)
 ResponseModel: Final = _wanted(semconv.RESPONSE_MODEL)
+OldProvider: Final = _wanted(semconv.OLD_PROVIDER)
+OldInput: Final = _wanted(semconv.OLD_USAGE_INPUT)
+OldOutput: Final = _wanted(semconv.OLD_USAGE_OUTPUT)
 Workflow: Final = _wanted(semconv.WORKFLOW_NAME)
 Tier: Final = _wanted(semconv.CALL_TIER)
 Stage: Final = _wanted(semconv.CALL_STAGE)
@@ -101,6 +104,7 @@ _ALL: Final = (
     Operation, Provider, RequestModel, ResponseModel, Workflow, Stage, Tier, Input, Output,
     CacheRead, CacheWrite, CacheCreation, Reasoning, Amount, Currency, GenaiAmount, GenaiCurrency,
     CostReason, CacheHit, CacheType, User, Session, Run, Agent, Retries, Outcome, ErrorType,
+    OldProvider, OldInput, OldOutput,
 )  # fmt: skip
 
 
@@ -333,11 +337,11 @@ class Call(Struct, frozen=True, gc=False, kw_only=True):
         if self.cache_hit and self.cache_type is not None:
             form["cache"]["type"] = self.cache_type
         if self.cache_read or self.cache_write:
-            form["prompt_cache"] = {
-                "hit": bool(self.cache_read),
-                "creation_tokens": self.cache_write or 0,
-                "read_tokens": self.cache_read or 0,
-            }
+            form["prompt_cache"] = {"hit": bool(self.cache_read)}
+            if self.cache_write is not None:
+                form["prompt_cache"]["creation_tokens"] = self.cache_write
+            if self.cache_read is not None:
+                form["prompt_cache"]["read_tokens"] = self.cache_read
         duration = self.duration
         form["duration_ms"] = None if duration is None else round(duration * 1000, 3)
         form["user"] = self.user
@@ -397,6 +401,12 @@ def whole(value: Any) -> int | None:
     return None if number is None or number < 0 else number
 
 
+def _first(value: Any, old: Any) -> int | None:
+    """A count by its name, or by its older one."""
+    count = whole(value)
+    return whole(old) if count is None else count
+
+
 def amount(value: Any) -> float | None:
     """An amount of money; None where it is no number that can be one."""
     number: float | None = value.number if value.number is not None else value.whole
@@ -408,7 +418,7 @@ def _call(span: Any, row: tuple[Any, ...], service: str | None) -> Call:
         operation, provider, model, response_model, workflow, stage, tier, input_, output,
         cache_read, cache_write, cache_creation, reasoning, money, currency, genai_money,
         genai_currency, cost_reason, cache_hit, cache_type, user, session, run, agent, retries,
-        outcome, error_type,
+        outcome, error_type, old_provider, old_input, old_output,
     ) = [one.value for one in row]  # fmt: skip
     cost = amount(money)
     if cost is None:
@@ -421,7 +431,7 @@ def _call(span: Any, row: tuple[Any, ...], service: str | None) -> Call:
         start=span.start,
         duration=duration if duration >= 0 else None,
         operation=operation.text,
-        provider=provider.text,
+        provider=provider.text or old_provider.text,
         model=model.text or response_model.text,
         response_model=response_model.text,
         workflow=workflow.text,
@@ -430,8 +440,8 @@ def _call(span: Any, row: tuple[Any, ...], service: str | None) -> Call:
         cost=None if cost is None else Decimal(str(cost)),
         currency=currency.text or genai_currency.text,
         cost_reason=cost_reason.text,
-        input=whole(input_),
-        output=whole(output),
+        input=_first(input_, old_input),
+        output=_first(output, old_output),
         cache_read=whole(cache_read),
         cache_write=whole(cache_write if cache_write is not _ABSENT.value else cache_creation),
         reasoning=whole(reasoning),

@@ -27,6 +27,9 @@ from otel_empathy.store.calls import (
     GenaiAmount,
     GenaiCurrency,
     Input,
+    OldInput,
+    OldOutput,
+    OldProvider,
     Operation,
     Output,
     Provider,
@@ -52,6 +55,7 @@ _BITS: Final = 10  # leading bits of a duration that are kept
 _KINDS: Final = (
     Operation, Provider, RequestModel, ResponseModel, Tier, Workflow, Currency, GenaiCurrency,
     Amount, GenaiAmount, CacheHit, Input, Output, CacheRead,
+    OldProvider, OldInput, OldOutput,
 )  # fmt: skip
 
 # Places in the list that a cell is while it is added up: attributes would cost a fifth more.
@@ -178,7 +182,7 @@ def summed(found: Iterable[Call], *, by_user: bool = False) -> Cells:
     return Cells([_cell(key, cell) for key, cell in sums.items()], durations)
 
 
-def _add(  # noqa: C901 - see below
+def _add(  # noqa: C901, PLR0912 - see below
     spans: Iterable[Any],
     row: Callable[[list[Any]], tuple[Any, ...]],
     bounds: tuple[int, int],
@@ -198,14 +202,15 @@ def _add(  # noqa: C901 - see below
             continue
         (
             operation, provider, model, response_model, tier, workflow, currency, genai_currency,
-            money, genai_money, cache_hit, input_, output, cache_read, user,
+            money, genai_money, cache_hit, input_, output, cache_read, old_provider, old_input,
+            old_output, user,
         ) = row(span.attributes)  # fmt: skip
         if operation.value.text not in OPERATIONS:
             continue
         if seen is not None and seen.before(span.trace_id, span.span_id):
             continue
         key = (
-            provider.value.text,
+            provider.value.text or old_provider.value.text,
             model.value.text or response_model.value.text,
             tier.value.text,
             workflow.value.text,
@@ -231,9 +236,15 @@ def _add(  # noqa: C901 - see below
         if cache_hit.value.flag is True:
             cell[_HITS] += 1
         number = input_.value.whole
-        cell[_INPUT] += number if number and number > 0 else whole(input_.value) or 0
+        if not number or number < 0:
+            number = whole(input_.value)
+            number = whole(old_input.value) if number is None else number
+        cell[_INPUT] += number or 0
         number = output.value.whole
-        cell[_OUTPUT] += number if number and number > 0 else whole(output.value) or 0
+        if not number or number < 0:
+            number = whole(output.value)
+            number = whole(old_output.value) if number is None else number
+        cell[_OUTPUT] += number or 0
         number = cache_read.value.whole
         cell[_CACHED] += number if number and number > 0 else whole(cache_read.value) or 0
         took = span.end - start

@@ -119,6 +119,8 @@ class Reader:
 
     def __init__(self, paths: Paths, *, clock: Clock = SYSTEM) -> None:
         single = isinstance(paths, (str, os.PathLike))
+        if not single and (isinstance(paths, bytes) or not isinstance(paths, Iterable)):
+            raise WrongType(f"path {paths!r}: give a home, a folder or a file as str or Path")
         given = [paths] if single else list(paths)  # type: ignore[arg-type]
         self.paths = [_path(one) for one in given]
         if not self.paths:

@@ -19,7 +19,7 @@ from otel_empathy.store.window import rfc3339
 
 __all__ = [
     "DECODERS", "Event", "Moment", "Point", "Span", "cost", "count", "currency", "events", "points",
-    "spans",
+    "spans", "used",
 ]  # fmt: skip
 
 _KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
@@ -177,6 +177,18 @@ def count(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and value >= 0 else None
+
+
+def used(attributes: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Input and output tokens of a call, by their names or their older ones."""
+    found = [
+        next((n for key in keys if (n := count(attributes.get(key))) is not None), None)
+        for keys in (
+            (semconv.USAGE_INPUT, semconv.OLD_USAGE_INPUT),
+            (semconv.USAGE_OUTPUT, semconv.OLD_USAGE_OUTPUT),
+        )
+    ]
+    return found[0], found[1]
 
 
 def cost(attributes: Mapping[str, Any]) -> Decimal | None:

@@ -6,6 +6,7 @@ same as absent, unknown fields are ignored. What the records mean is for `record
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final, TypeVar
 
@@ -255,14 +256,43 @@ def decoded(
         try:
             found = decode(line)
         except FAULTS:
-            rest = source.rescue(line)
-            if rest is None:
+            again = _again(source, line, decode)
+            if again is None:
                 continue
-            try:
-                found = decode(rest)
-            except FAULTS:
-                continue  # it was counted when the rescue was tried
+            found = again
         yield found
+
+
+def _again(source: Scan | Follow, line: bytes, decode: Callable[[bytes], T]) -> T | None:
+    """A line that made no sense as it stands, mended; None when that did not help."""
+    whole = _whole(line)
+    if whole is not line:
+        try:
+            return decode(whole)
+        except FAULTS:
+            pass  # it may have more than one fault
+    rest = source.rescue(whole)
+    if rest is None:
+        return None
+    try:
+        return decode(rest)
+    except FAULTS:
+        return None  # it was counted when the rescue was tried
+
+
+# Escapes one by one, so that the backslash of `\\ud800` is not taken for the beginning of one.
+_ESCAPES: Final = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|(\\.)",
+    re.DOTALL,
+)
+
+
+def _whole(line: bytes) -> bytes:
+    """The line with U+FFFD for each half of a surrogate pair, as JavaScript cuts texts."""
+    if b"\\ud" not in line and b"\\uD" not in line:
+        return line
+    return _ESCAPES.sub(lambda found: found[1] or found[2] or b"\\ufffd", line)
 
 
 def python(value: AnyValue | None, *, depth: int = 32) -> Any:

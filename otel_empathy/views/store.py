@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 from otel_empathy.core.clock import SYSTEM, Clock
 from otel_empathy.core.errors import WrongValue
 from otel_empathy.core.prices import Prices
+from otel_empathy.emit.live import live
 from otel_empathy.store import calls, records
 from otel_empathy.store.calls import Call
 from otel_empathy.store.cells import Cells, add_up, summed
@@ -45,8 +46,9 @@ def open_store(
         home: The home to read; unset, the one of the settings. A path that does not exist yet is
             an empty store.
         clock: What "the last n days" is measured with.
-        prices: The price table of the cache and the repriced savings; unset, the bundled one with
-            the file of the settings over it.
+        prices: The price table of the cache and the repriced savings; unset, that of the
+            `configure()` of this process, else the bundled one with the file of the settings over
+            it.
         progress: Called with (bytes done, bytes in all) while files are read.
     """
     if home is None:
@@ -277,7 +279,7 @@ class Store:
 
     @property
     def prices(self) -> Prices:
-        """The price table of this store.
+        """The price table of this store, once it was asked for.
 
         Raises:
             SettingError: The file that the settings name cannot be used.
@@ -285,7 +287,7 @@ class Store:
         if self._prices is None:
             from otel_empathy.core.settings import Settings  # noqa: PLC0415 - only without prices
 
-            self._prices = Prices.bundled(Settings.load().prices)
+            self._prices = live.prices or Prices.bundled(Settings.load().prices)
         return self._prices
 
     def _window(

@@ -32,6 +32,7 @@ _KEYS: Final = frozenset(
     {
         semconv.OPERATION, semconv.REQUEST_MODEL, semconv.RESPONSE_MODEL, semconv.AGENT_NAME,
         semconv.RUN_ID, semconv.USAGE_INPUT, semconv.USAGE_OUTPUT, semconv.COST_AMOUNT,
+        semconv.OLD_USAGE_INPUT, semconv.OLD_USAGE_OUTPUT,
         semconv.GENAI_COST_AMOUNT, semconv.CALL_CACHE_HIT,
     }
 )  # fmt: skip
@@ -80,7 +81,7 @@ class TraceSummary:
 
     Args:
         name: The name of its root, or of its first span when the root is not there.
-        duration: Seconds from its first to its last moment.
+        duration: Seconds from its first to its last moment; None when no span has a length.
         status: `error` when one of its spans failed.
         cost: Sum over the calls whose cost is known; None when there is none.
     """
@@ -89,7 +90,7 @@ class TraceSummary:
     name: str
     service: str | None
     start: int
-    duration: float
+    duration: float | None
     spans: int
     errors: int
     calls: int
@@ -201,7 +202,7 @@ class _Sums:
     )  # fmt: skip
 
     def __init__(self, start: int) -> None:
-        self.start = self.end = start
+        self.start, self.end = start, -1  # no end is known
         self.root: tuple[bool, int] | None = None
         self.name = ""
         self.service: str | None = None
@@ -217,7 +218,9 @@ class _Sums:
     def add(self, span: wire.Span, service: str | None, text: str | None) -> None:
         start = span.start or 0
         self.spans += 1
-        self.start, self.end = min(self.start, start), max(self.end, span.end or 0)
+        self.start = min(self.start, start)
+        if (end := span.end or 0) >= start:
+            self.end = max(self.end, end)
         self.errors += span.status is not None and span.status.code in FAILED
         rank = (bool(span.parent_id), start)
         if self.root is None or rank < self.root:
@@ -269,7 +272,7 @@ class _Sums:
             name=self.name,
             service=self.service,
             start=self.start,
-            duration=(self.end - self.start) / 1e9,
+            duration=(self.end - self.start) / 1e9 if self.end >= self.start else None,
             spans=self.spans,
             errors=self.errors,
             calls=self.calls,
@@ -295,11 +298,8 @@ class _Numbers:
 
     @classmethod
     def of(cls, attributes: dict[str, Any]) -> _Numbers:
-        return cls(
-            input=records.count(attributes.get(semconv.USAGE_INPUT)),
-            output=records.count(attributes.get(semconv.USAGE_OUTPUT)),
-            cost=records.cost(attributes),
-        )
+        used = records.used(attributes)
+        return cls(input=used[0], output=used[1], cost=records.cost(attributes))
 
 
 @dataclass(slots=True)
@@ -342,7 +342,7 @@ class Trace:
     roots: tuple[Node, ...]
     spans: int
     start: int
-    duration: float
+    duration: float | None
     errors: int
     calls: int
     tokens_input: int
@@ -423,7 +423,11 @@ def tree(spans: Iterable[Span]) -> Trace:
             parent.children.append(node)
     _cut_circles(ordered, roots)
     start = ordered[0].span.start
-    end = max(node.span.start + round((node.span.duration or 0) * 1e9) for node in ordered)
+    ends = [
+        node.span.start + round(node.span.duration * 1e9)
+        for node in ordered
+        if node.span.duration is not None
+    ]
     priced = [node.cost for node in ordered if node.cost is not None]
     calls = sum(node.is_call for node in ordered)
     return Trace(
@@ -431,7 +435,7 @@ def tree(spans: Iterable[Span]) -> Trace:
         roots=tuple(sorted(roots, key=lambda node: node.span.start)),
         spans=len(ordered),
         start=start,
-        duration=(end - start) / 1e9,
+        duration=(max(ends) - start) / 1e9 if ends else None,
         errors=sum(node.span.failed for node in ordered),
         calls=calls,
         tokens_input=sum(node.tokens_input or 0 for node in ordered),

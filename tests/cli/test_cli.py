@@ -250,3 +250,11 @@ def test_a_stream_that_is_not_unicode_gets_what_it_can_show(tmp_path: Path, enco
 
     assert json.loads(printed("traces"))["models"] == ["日本 é 👩"]
     assert "chat ?? " in printed("traces", "--table")
+
+
+@pytest.mark.parametrize("order", [("--json", "--table"), ("--table", "--json")])
+def test_two_ways_to_print_at_once_are_usage(
+    order: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", *order, "--home", str(tmp_path)]) == 2
+    assert "give one of them" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_ship_sends_what_a_dead_process_left(
     left: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FaultyBackend() as backend:
-        args = ["ship", "--endpoint", backend.endpoint, "--start", "oldest", "--home", str(left)]
+        args = ["ship", "--endpoint", backend.endpoint, "--home", str(left)]
         assert main(args) == 0
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (row["state"], row["dropped"]) == ("healthy", {})
@@ -85,12 +85,30 @@ def test_ship_sends_what_a_dead_process_left(
 def test_ship_says_that_a_backend_is_not_there(
     left: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    args = ["ship", "--endpoint", "http://127.0.0.1:1", "--start", "oldest", "--home", str(left)]
+    args = ["ship", "--endpoint", "http://127.0.0.1:1", "--home", str(left)]
     assert main(args) == 3
     assert "the log keeps the rest" in capsys.readouterr().err
     assert main([*args, "--table"]) == 3
     assert main(["status", "--table", "--home", str(left)]) == 0
     assert "http-127.0.0.1-1  retrying" in capsys.readouterr().out
+
+
+def test_ship_says_that_its_time_was_too_short(
+    left: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["ship", "--endpoint", "http://127.0.0.1:1", "--timeout", "0", "--home", str(left)]
+    assert main(args) == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["unfinished"] is True
+    assert "not all was sent in 0 s, give a longer --timeout" in captured.err
+
+
+def test_ship_sends_a_new_endpoint_nothing_when_told_so(
+    left: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["ship", "--endpoint", "http://127.0.0.1:2", "--start", "now", "--home", str(left)]
+    assert main(args) == 0
+    assert json.loads(capsys.readouterr().out)["shipped"] == 0
 
 
 def test_ship_takes_the_backends_of_the_environment(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,3 +167,19 @@ def test_an_empty_log_is_no_error(tmp_path: Any, capsys: pytest.CaptureFixture[s
     output = capsys.readouterr()
     assert output.out == ""
     assert "otel-empathy demo" in output.err
+
+
+def test_a_length_that_is_negative_is_a_dash_in_the_list_and_in_the_tree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segment(tmp_path, line(span("backwards", seconds=-1)))
+    assert main(["traces", "list", "--table", "--home", str(tmp_path)]) == 0
+    row = next(one for one in capsys.readouterr().out.splitlines() if "backwards" in one)
+    assert row.split()[-1] == "-"
+    assert main(["traces", "0", "--table", "--home", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "1 span, 0 calls, -" in shown
+    assert "µs" not in shown
+    for args in (["list"], ["0"]):
+        assert main(["traces", *args, "--json", "--home", str(tmp_path)]) == 0
+        assert json.loads(capsys.readouterr().out)["duration"] is None

@@ -211,3 +211,86 @@ def test_a_closed_call_takes_nothing() -> None:
     call.usage(input=-1).response(id="x").request(model="m").cost(-1).cached()
     assert (call.tokens, call.response_id, call.model, call.refused) == (None, None, None, ())
     assert not call.cache_hit
+
+
+class Gone:
+    """A proxy outside of its request: even to ask for its class fails."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("outside of its request")
+
+
+class Sly(str):
+    """A text whose own methods fail."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        raise RuntimeError("no value")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def said(call: Call, value: Any) -> Call:
+    """The value said in every place that there is."""
+    taken = dict.fromkeys(("temperature", "max_tokens", "model", "stop_sequences", "compacted"))
+    return (
+        call.usage(input=value, source=value)
+        .usage(input=value)
+        .response(model=value, id=value, finish=value, service_tier=value)
+        .request(**dict.fromkeys(taken, value))
+        .cost(value)
+        .cost(1, value)
+        .retry(value, value)
+        .parsed(value)
+        .validated(value)
+        .cached(value)
+        .fallback(value, value)
+        .prompt(value, version=value, format=value, variables=value)
+        .messages(input=value)
+    )
+
+
+def test_an_object_that_hides_its_class_is_refused_everywhere() -> None:
+    call = said(Call("chat"), Gone())
+    assert set(call.refused) == {
+        "usage.source", "usage.input", "response.model", "response.id", "response.finish",
+        "response.service_tier", "request.temperature", "request.max_tokens", "request.model",
+        "request.stop_sequences", "cost.amount", "cost.currency", "retry.error", "retry.delay",
+        "cached.type", "fallback", "prompt.name", "prompt.version", "prompt.format",
+        "prompt.variables",
+    }  # fmt: skip
+    assert [(retried.error_type, retried.delay) for retried in call.retries] == [(None, None)]
+
+
+def test_a_text_counts_as_text_whatever_its_own_methods_do() -> None:
+    call = said(Call("chat"), Sly("eur"))
+    assert (call.model, call.response_id, call.prompt_name) == ("eur", "eur", "eur")
+    assert (call.finish, call.currency, call.fallback_from) == (("eur",), "EUR", "eur/eur")
+    assert type(call.model) is str
+    assert call.refused.count("usage.source") == 1
+
+
+def test_no_more_variables_than_sixty_four_are_taken_and_no_others_are_looked_at() -> None:
+    looked: list[str] = []
+
+    class Counting(dict[str, int]):
+        def __getitem__(self, key: str) -> int:
+            looked.append(key)
+            return super().__getitem__(key)
+
+    call = Call("chat")
+    call.take = lambda _key, value: (value, False)
+    call.prompt("n", variables=Counting({f"v{number}": number for number in range(64)}))
+    assert len(call.content) == 64
+    assert not call.shortened
+    call.prompt("n", variables=Counting({"v0": "again", **{f"w{n}": n for n in range(10_000)}}))
+    assert len(call.content) == 64
+    assert call.content["gen_ai.prompt.variable.v0"] == ("again", False)
+    assert call.shortened
+    assert len(looked) == 65
+    call.messages(input="hi")
+    assert len(call.content) == 65

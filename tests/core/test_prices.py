@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_empathy.core.errors import SettingError
+from otel_empathy.core.errors import EmpathyError, SettingError
 from otel_empathy.core.price_table import RATES, bundled
 from otel_empathy.core.prices import Cost, Prices
 from otel_empathy.core.usage import Usage
@@ -480,3 +480,27 @@ def test_any_usage_at_any_rates_has_an_amount_or_a_reason(
     assert cost.amount is None or cost.amount >= 0
     if counts["input"] is None:
         assert cost.reason == "no_usage"
+
+
+def test_what_a_file_holds_may_be_given_as_it_is_and_is_copied() -> None:
+    own: dict[str, Any] = {"models": {"acme/own": {"input": 3, "output": 6}}}
+    prices = Prices.bundled(own)
+    own["models"]["acme/own"]["input"] = 1000
+    found = prices.cost("acme", "own", Usage(input=1_000_000, output=1_000_000))
+    assert found.amount == 9
+    assert prices.version.endswith("+user")
+    with pytest.raises(SettingError, match="prices: needs an object 'models'"):
+        Prices.bundled({"acme/own": {"input": 3}})
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind"),
+    [({"input": -1}, ValueError), ({"output": 1.5}, TypeError), ({"cache_read": True}, TypeError)],
+)
+def test_what_cannot_be_a_count_is_refused_with_value_and_fix(
+    counts: dict[str, Any], kind: type[Exception]
+) -> None:
+    ((name, value),) = counts.items()
+    with pytest.raises(kind, match=f"{name}={value!r} must be a whole number") as caught:
+        Usage(**counts)
+    assert isinstance(caught.value, EmpathyError)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from otel_empathy.core.call import Call
 from otel_empathy.core.errors import WrongType, WrongValue
 from otel_empathy.core.run import NO_RUN, Run, Transition, policy_name
 from otel_empathy.core.states import RunState
@@ -178,3 +179,42 @@ def test_the_run_outside_of_runs_cannot_begin_or_end() -> None:
     assert NO_RUN.enter("thinking") is None
     assert NO_RUN.visit is None
     assert NO_RUN.beat(progress=1).progress is None
+
+
+def test_a_beat_of_which_nothing_can_be_used_is_no_news() -> None:
+    run, notes, _ = begun()
+    run.beat(progress=0.5)
+    heard = list(notes.heard)
+    run.beat(progress=float("nan"))
+    run.beat(progress="0.7")  # type: ignore[arg-type]
+    assert notes.heard == heard
+    assert run.progress == 0.5
+    assert run.refused == ("beat.progress", "beat.progress")
+    run.beat(progress=float("nan"), task="still here")
+    assert notes.heard == [*heard, ("progress", 0.5, "still here")]
+
+
+@pytest.mark.fault("P9")
+def test_an_object_that_hides_its_class_is_refused() -> None:
+    class Gone:
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            raise RuntimeError("outside of its request")
+
+        def __str__(self) -> str:
+            raise RuntimeError("outside of its request")
+
+    run, notes, _ = begun()
+    heard = list(notes.heard)
+    run.beat(progress=Gone(), task=Gone()).describe(agent_id=Gone())  # type: ignore[arg-type]
+    assert notes.heard == heard
+    assert run.refused == ("beat.progress", "beat.task", "describe.agent_id")
+
+
+def test_a_refusal_costs_no_more_because_of_those_before_it() -> None:
+    run, _, _ = begun()
+    call = Call("chat")
+    for _ in range(100_000):
+        run.beat(progress=float("nan"))
+        call.usage(source="nowhere")
+    assert (len(run.refused), len(call.refused)) == (100_000, 100_000)

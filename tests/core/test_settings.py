@@ -102,3 +102,32 @@ def test_an_argument_for_the_profile_is_checked_though_the_variable_holds_many_w
     assert Settings.load({}, genai_metrics="both").genai_metrics == "both"
     with pytest.raises(SettingError, match="must be one of default, latest, both"):
         Settings.load({}, genai_metrics="lastest")
+
+
+@pytest.mark.parametrize("given", [0, -1, "0", True, "soon"])
+def test_an_interval_of_nothing_is_refused_with_value_and_fix(given: object) -> None:
+    with pytest.raises(SettingError, match="milliseconds above 0, such as 60000") as caught:
+        Settings({}, metric_interval=given)
+    assert repr(given) in str(caught.value)
+
+
+def test_a_variable_with_an_interval_of_nothing_warns_and_the_default_applies() -> None:
+    with pytest.warns(RuntimeWarning, match="above 0.*the default is 60.0") as told:
+        assert Settings({"OTEL_METRIC_EXPORT_INTERVAL": "0"}).metric_interval == 60
+    assert len(told) == 1
+
+
+def test_an_interval_that_would_burn_the_host_is_raised_to_a_tenth_of_a_second() -> None:
+    with pytest.warns(RuntimeWarning, match="metric_interval=5: 100 milliseconds") as told:
+        assert Settings({"OTEL_METRIC_EXPORT_INTERVAL": "5"}).metric_interval == 0.1
+    assert len(told) == 1
+    assert Settings({}, metric_interval=100).metric_interval == 0.1
+
+
+def test_prices_may_be_a_mapping_in_code_and_a_path_everywhere() -> None:
+    own = {"models": {"acme/own": {"input": 1, "output": 2}}}
+    assert Settings({}, prices=own).prices == own
+    assert Settings({}, prices="p.json").prices == Path("p.json")
+    assert Settings({"OTEL_EMPATHY_PRICES": "p.json"}).prices == Path("p.json")
+    with pytest.raises(SettingError, match="prices=3: must be the path of a file, or a mapping"):
+        Settings({}, prices=3)

@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 from captured import Captured, capturing
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from planted import SECRETS
 
 from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.settings import Capture
 from otel_empathy.emit import content, safety
+from otel_empathy.emit.context import using
+from otel_empathy.emit.live import live
+from otel_empathy.emit.values import truncations
 from otel_empathy.sources.agent import tool
 from otel_empathy.sources.llm import llm_call
 
@@ -275,3 +280,90 @@ def test_the_content_of_an_inner_call_reaches_the_outer_one() -> None:
         found = dict(captured.spans[0].attributes or {})
         assert json.loads(str(found[INPUT])) == [{"role": "user", "parts": [text("asked")]}]
         assert "answered" in str(found[OUTPUT])
+
+
+VARIABLE = "gen_ai.prompt.variable."
+FACTS = {
+    "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model",
+    "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "empathy.call.tier",
+    "empathy.call.outcome",
+}  # fmt: skip
+
+
+def variables(found: dict[str, Any]) -> int:
+    return sum(key.startswith(VARIABLE) for key in found)
+
+
+def crowded() -> None:
+    """A call with more content than fits, around one with other variables."""
+    with llm_call(model="m", provider="openai", tier="cheap") as outer:
+        outer.usage(input=1, output=1).messages(input="hello")
+        outer.prompt("n", variables={f"v{number}": number for number in range(200)})
+        with llm_call() as inner:
+            inner.prompt("n", variables={f"w{number}": number for number in range(64)})
+
+
+@pytest.mark.parametrize("most", [128, 40, 32])
+def test_content_never_displaces_facts(most: int, caplog: pytest.LogCaptureFixture) -> None:
+    truncations.clear()
+    with capturing(capture=Capture.SPAN_ONLY) as captured:
+        limits = SpanLimits(max_span_attributes=most)
+        tracers = TracerProvider(span_limits=limits, shutdown_on_exit=False)
+        tracers.add_span_processor(SimpleSpanProcessor(captured._spans))
+        live.install(tracer=tracers.get_tracer("small"))
+        crowded()
+        (span,) = captured.spans
+        found = dict(span.attributes or {})
+        assert found.keys() >= {*FACTS, "empathy.sdk.truncated"}
+        assert len(found) == most
+        assert truncations == {"keys": 1}
+        if most == 128:
+            assert INPUT in found
+            assert 64 < variables(found) < 128
+            assert span.dropped_attributes == 0
+            assert "dict is full" not in caplog.text
+        tracers.shutdown()
+
+
+def test_content_of_events_leaves_room_for_facts(caplog: pytest.LogCaptureFixture) -> None:
+    truncations.clear()
+    with capturing(capture=Capture.EVENT_ONLY, emit_event=True) as captured:
+        with using(session="s"):
+            crowded()
+        details = captured.event(DETAILS)
+        assert details.keys() >= {*FACTS, "session.id", INPUT, "empathy.sdk.truncated"}
+        assert len(details) == 128
+        assert "dict is full" not in caplog.text
+        assert truncations == {"keys": 1}
+        assert "empathy.sdk.truncated" not in (captured.spans[0].attributes or {})
+
+
+def test_content_that_fits_is_whole_and_bears_no_mark() -> None:
+    truncations.clear()
+    with capturing(capture=Capture.SPAN_AND_EVENT, emit_event=True) as captured:
+        with llm_call(model="m") as call:
+            call.prompt("n", variables={f"v{number}": number for number in range(64)})
+        for found in (dict(captured.spans[0].attributes or {}), captured.event(DETAILS)):
+            assert variables(found) == 64
+            assert "empathy.sdk.truncated" not in found
+        assert truncations == {}
+
+
+def test_long_content_of_events_is_marked_too() -> None:
+    truncations.clear()
+    with capturing(capture=Capture.EVENT_ONLY, emit_event=True) as captured:
+        with llm_call() as call:
+            call.messages(input="x" * 300_000)
+        assert captured.event(DETAILS)["empathy.sdk.truncated"] is True
+        assert truncations == {"content": 1}
+
+
+def test_what_an_inner_call_left_out_is_marked_on_the_outer_one() -> None:
+    truncations.clear()
+    with capturing(capture=Capture.SPAN_ONLY) as captured:
+        with llm_call(), llm_call() as inner:
+            inner.prompt("n", variables={str(number): number for number in range(65)})
+        found = dict(captured.spans[0].attributes or {})
+        assert variables(found) == 64
+        assert found["empathy.sdk.truncated"] is True
+        assert truncations == {"keys": 1}

@@ -357,3 +357,19 @@ def test_threads_without_carry_inherit_nothing(captured: Captured) -> None:
         thread.join()
     assert seen == [{}]
     assert live.on
+
+
+@pytest.mark.fault("P9")
+@pytest.mark.parametrize("on", [True, False])
+def test_what_cannot_be_shown_is_left_out_and_counted(captured: Captured, *, on: bool) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    if not on:
+        live.remove()
+    mute: Any = Mute()
+    with using(user=mute, session=mute, conversation=mute, workflow="w", stage=mute):
+        assert inherited() == ({"gen_ai.workflow.name": "w"} if on else {})
+    names = ("user", "session", "conversation", "stage")
+    assert safety.errors == {("extract", f"using.{name}"): 1 for name in names}

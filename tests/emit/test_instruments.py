@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from captured import Captured, capturing
+from planted import SECRETS
 
 from otel_empathy.core import semconv
+from otel_empathy.core.scrub import Scrubber
 from otel_empathy.core.semconv import METRICS, Metric
 from otel_empathy.emit import instruments, safety
 from otel_empathy.emit.live import live
@@ -136,3 +138,19 @@ def test_threads_share_series_without_losing_counts(captured: Captured) -> None:
     found = captured.points("empathy.run.finished")
     assert len(found) == 5
     assert sum(value for _, value in found) == 1_000
+
+
+@pytest.mark.parametrize("name", ["gen_ai.request.model", "openai.request.service_tier"])
+def test_long_values_are_cut_without_leaving_half_a_secret(name: str) -> None:
+    scrub = Scrubber()
+    hidden = SECRETS["github"][0]
+    row = Metric("empathy.test.long", "counter", "{thing}", "For this test.", (name,))
+    with capturing(scrub=scrub) as captured:
+        instruments.record(row, 1, {name: "m" * 50_000})
+        instruments.record(row, 1, {name: "m" * 256})
+        instruments.record(row, 1, {name: "n" * 240 + f" {hidden}" + " and more" * 5_000})
+        found = {labels[name]: value for labels, value in captured.points("empathy.test.long")}
+    assert found.pop("m" * 256) == 2
+    (other,) = found
+    assert len(other) <= 256
+    assert hidden[:4] not in other

@@ -29,14 +29,18 @@ from typing import Any
 
 from opentelemetry import _logs, metrics, trace
 
-from otel_empathy import wiring
+from otel_empathy import agent, tool, wiring, workflow
 from otel_empathy.emit import safety
 from otel_empathy.pipeline import segments, tail
 from otel_empathy.pipeline.log import Log
 from otel_empathy.pipeline.otlp import Otlp
 
 PROGRAMS: dict[str, Callable[..., None]] = {}
-SIZES = (200, 200, 1000, 4000, 9000, 60_000)
+# Spans of 200 B to 512 KB, few of the long ones: what a thousand kills leave is to stay small.
+SIZES = (
+    *(200, 1000, 4000, 9000) * 3, 60_000, *(200, 1000, 4000, 9000) * 3, 300_000,
+    *(200, 1000, 4000, 9000) * 3, 512_000,
+)  # fmt: skip
 
 
 def program(fn: Callable[..., None]) -> Callable[..., None]:
@@ -88,6 +92,7 @@ def tell_ledger(rt: wiring.Runtime) -> None:
     """The ledger of this process, with what was handed in counted for itself."""
     assert rt.log is not None
     handed = sum(count.offered for count in rt.log.counts.values()) + rt.sink.failures.total()
+    handed += rt.sink.spans.lost  # begun and not ended when their runtime was
     say(ledger={**rt.ledger().as_dict(), "handed": handed, "durability": rt.durability})
 
 
@@ -169,8 +174,8 @@ def killed(
                 os.close(other)
             rt = begin(home, endpoints, **settings)
             number = 0
-            while True:
-                span(f"{who}-{number}", sizes[number % len(sizes)])
+            while True:  # lives are short, so each begins elsewhere among the sizes
+                span(f"{who}-{number}", sizes[(number + 7 * int(who[1:])) % len(sizes)])
                 number += 1
                 os.write(write, acked(rt).to_bytes(8, "big"))
 
@@ -211,9 +216,13 @@ def killed(
 @program
 def ends(
     home: str, who: str, how: str, count: int = 1000, endpoints: Mapping[str, str] | None = None,
-    pause: float = 0.0, size: int = 200, **settings: Any,
+    pause: float = 0.0, size: int = 200, each: bool = False, **settings: Any,
 ) -> None:  # fmt: skip
-    """Writes so many spans, says what is acknowledged, and ends in one of many ways."""
+    """Writes so many spans, says what is acknowledged, and ends in one of many ways.
+
+    Args:
+        each: Whether it says so right behind each of them.
+    """
     rt = begin(home, endpoints, **settings)
     handlers = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
     if how == "handler":
@@ -227,6 +236,8 @@ def ends(
         atexit.register(open_span.end)
     for number in range(count):
         span(f"{who}-{number}", size)
+        if each:
+            say(each=acked(rt))
         if pause:
             time.sleep(pause)
     say(acked=acked(rt), durability=rt.durability, own_handlers=handlers == (
@@ -248,6 +259,20 @@ def ends(
     elif how in {"signal", "handler"}:
         signal.pause()
     say(leaving=time.monotonic())
+
+
+@program
+def leaves(home: str, count: int) -> None:
+    """Ends spans as fast as it goes, says how old the oldest is that waits, and is gone."""
+    rt = begin(home)
+    moments: list[float] = []
+    for number in range(count):
+        span(f"a-{number}")
+        moments.append(time.process_time())  # which does not go on while others have the machine
+    durability, number = rt.durability, acked(rt)
+    age = time.process_time() - moments[number] if number < count else 0.0
+    say(acked=number, durability=durability, age=age)
+    os._exit(0)
 
 
 # -- disks ----------------------------------------------------------------------------------------
@@ -278,15 +303,18 @@ def full_disk(home: str, endpoints: Mapping[str, str], mount: str, buffer_bytes:
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
-    longest = 0.0
+    held = []
     for number in range(100, 400):
-        before = time.thread_time()
+        before = time.monotonic()
         span(f"a-{number}")
-        longest = max(longest, time.thread_time() - before)
+        held.append(time.monotonic() - before)
     until(lambda: rt.log is not None and rt.log.trouble is not None)
     whole = all(s.path.read_bytes().endswith(b"\n") for s in segments.listed(Path(home), "traces"))
     tell_ledger(rt)
-    say(waiting=rt.ledger().waiting, trouble=getattr(rt.log, "trouble", None), whole=whole)
+    say(
+        waiting=rt.ledger().waiting, trouble=getattr(rt.log, "trouble", None), whole=whole,
+        held=sorted(held)[len(held) // 2],
+    )  # fmt: skip
     filler.unlink()
     back = until(lambda: rt.ledger().waiting == 0, 10)
     say(back=back, flushed=rt.flush(10))
@@ -294,6 +322,21 @@ def full_disk(home: str, endpoints: Mapping[str, str], mount: str, buffer_bytes:
     rt.shutdown(5)
     tell_ledger(rt)
     say(names=logged(home), acked=acked(rt))
+
+
+@program
+def overlaid(upper: str, work: str, lower: str, merged: str, number: int, **told: Any) -> None:
+    """Starts so many writers into one home on an overlay of their own."""
+    layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", merged], check=True)
+    several = [
+        subprocess.Popen([
+            sys.executable, __file__, "writes",
+            json.dumps({"home": f"{merged}/home", "who": f"c{n}", **told}),
+        ])
+        for n in range(number)
+    ]  # fmt: skip
+    say(codes=[one.wait() for one in several])
 
 
 @program
@@ -559,32 +602,38 @@ def hookless(home: str) -> None:
     tell_ledger(rt)
 
 
-def _task(name: str) -> int:
-    spans(name, 10)
+def _task(name: str, each: int) -> int:
+    spans(name, each)
     return os.getpid()
 
 
-def _spawned(home: str, name: str) -> None:
+def _spawned(home: str, name: str, each: int) -> None:
     begin(home)
-    spans(name, 10)
+    spans(name, each)
 
 
 @program
-def processes(home: str, method: str, count: int) -> None:
-    """Starts processes the way multiprocessing does, and a pool that ends each after one task."""
+def processes(home: str, method: str, count: int, each: int) -> None:
+    """Starts processes the way multiprocessing does, and a pool that ends each after one task.
+
+    Args:
+        each: Spans of each; far above two thousand, some wait in a batch when they are the last.
+    """
     context: Any = multiprocessing.get_context(method)
     rt = begin(home)
     spans("parent", 10)
     if method == "fork":
         with context.Pool(2, maxtasksperchild=1) as pool:
-            pids = pool.map(_task, [f"task{n}" for n in range(count)], chunksize=1)
+            tasks = [(f"task{n}", each) for n in range(count)]
+            pids = pool.starmap(_task, tasks, chunksize=1)
             pool.close()
             pool.join()
         say(workers=len(set(pids)))
-        several = [context.Process(target=_task, args=(f"fork{n}",)) for n in range(2)]
+        several = [context.Process(target=_task, args=(f"fork{n}", each)) for n in range(2)]
     else:
         several = [
-            context.Process(target=_spawned, args=(home, f"{method}{n}")) for n in range(count)
+            context.Process(target=_spawned, args=(home, f"{method}{n}", each))
+            for n in range(count)
         ]
     for one in several:
         one.start()
@@ -783,19 +832,33 @@ def grows(
 
 @program
 def clocks(home: str, endpoints: Mapping[str, str]) -> None:
-    """Steps the wall clock back and forth while it writes and ships."""
+    """Steps the wall clock back and forth while it writes and ships, and while others are open."""
     from otel_empathy.core import clock
 
     real = clock.SystemClock.time_ns
     shift = 0
     clock.SystemClock.time_ns = staticmethod(lambda: real() + shift)  # type: ignore[method-assign]
     rt = begin(home, endpoints, segment_bytes=8192, ship_delay=10)
-    year = 365 * 86_400_000_000_000
-    steps = (0, 3_600_000_000_000, -3_600_000_000_000, 20 * year, 0, 86_400_000_000_000, 0)
+    hour, year = 3_600_000_000_000, 365 * 86_400_000_000_000
+    steps = (0, hour, -hour, 20 * year, 0, 24 * hour, 0)
     for part, step in enumerate(steps):
         shift = step
         spans("a", 40, part * 40)
-    say(flushed=rt.flush(10), count=40 * len(steps))
+    # Begun before a step and ended behind it: least and most that each can have taken.
+    kinds = {"agent": agent, "workflow": workflow, "tool": tool}
+    lasted: dict[str, tuple[float, float]] = {}
+    for kind, opened in kinds.items():
+        for step in (hour, -hour, 20 * year, -20 * year):
+            name = f"{kind} {step}"
+            shift = 0
+            before = time.monotonic()
+            with opened(name=name):
+                begun = time.monotonic()
+                time.sleep(0.01)
+                shift = step
+                ending = time.monotonic()
+            lasted[name] = (ending - begun, time.monotonic() - before)
+    say(flushed=rt.flush(10), count=40 * len(steps), lasted=lasted)
     tell_ledger(rt)
     rt.shutdown(5)
 

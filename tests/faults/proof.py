@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ __all__ = [
     "missing",
     "names",
     "own_mounts",
+    "port_of",
     "unshipped",
     "until",
 ]
@@ -189,7 +191,7 @@ def missing(found: Iterable[str], who: str, acked: int) -> list[str]:
     return [name for n in range(acked) if (name := f"{who}-{n}") not in there]
 
 
-def unshipped(home: Path, backend: str) -> int:
+def unshipped(home: Path, backend: str, *, signals: Iterable[str] = tuple(SIGNALS)) -> int:
     """Records behind the cursors of a backend, counted line by line."""
     total = 0
     cursors = all_cursors(home)
@@ -198,7 +200,7 @@ def unshipped(home: Path, backend: str) -> int:
         if record is not None and backend in record.backends:
             # A process may end before its backend has written where it stands.
             cursors.setdefault((backend, path.stem), Cursor(backend, path.stem))
-    for signal_name in SIGNALS:
+    for signal_name in signals:
         for segment in segments.listed(home, signal_name):
             cursor = cursors.get((backend, segment.name.instance))
             if cursor is None or signal_name not in cursor.signals:
@@ -256,3 +258,15 @@ def own_mounts() -> tuple[str, ...]:
             if subprocess.run([*words, *mount], check=False, capture_output=True).returncode == 0:
                 return words
     return ()
+
+
+def port_of(child: Child) -> int:
+    """The port that gunicorn says it listens on."""
+    found: list[bytes] = []
+
+    def listening() -> bool:
+        found[:] = re.findall(rb"Listening at: http://127\.0\.0\.1:(\d+)", child.errors)
+        return bool(found)
+
+    until(listening)
+    return int(found[0])

@@ -6,18 +6,18 @@ The numbers are scaled to a small machine; `make testbed` runs the full ones.
 from __future__ import annotations
 
 import http.client
-import re
 import signal
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
 import pytest
-from faults.proof import Child, agrees, balance, lines, missing, names, until
+from faults.proof import Child, agrees, balance, lines, missing, names, port_of
 from faulty import FaultyBackend, Spawned
 
 from otel_empathy.pipeline import segments
@@ -105,34 +105,60 @@ def test_spans_that_end_in_handlers_and_finalisers_meet_no_lock_of_their_own_thr
 
 @pytest.mark.fault("P2")
 @pytest.mark.parametrize(
-    ("how", "status"),
-    [("os._exit", 0), ("raise", 1), ("thread", 0), ("return", 0), ("late", 0)],
+    ("how", "status"), [("raise", 1), ("thread", 0), ("return", 0), ("late", 0)]
 )
-def test_every_end_of_a_program_leaves_every_span_at_write_through_pace(
+def test_every_orderly_end_of_a_program_leaves_every_span(
     empathy_home: Path, how: str, status: int
 ) -> None:
     with Child("ends", how=how, count=400, pause=0.001, **told(empathy_home)) as child:
-        acked = child.hear("acked")
-        durability = child.heard[-1]["durability"]
+        child.hear("acked")
         assert child.end() == status
-    found = names(empathy_home)
-    assert missing(found, "a", acked) == []
-    if durability == "sync" or how != "os._exit":
-        assert missing(found, "a", 401 if how == "late" else 400) == []
-    assert max(found.values()) == 1
+    assert names(empathy_home) == Counter(f"a-{n}" for n in range(401 if how == "late" else 400))
     balance(empathy_home)
+
+
+TRIES = 10  # programs of which one meets a disk and a machine that are quick enough
 
 
 @pytest.mark.fault("P2")
-def test_a_program_that_leaves_at_full_pace_loses_one_window_at_the_most(
-    empathy_home: Path,
+def test_a_program_that_just_leaves_has_written_each_span_when_it_ended_at_write_through_pace(
+    tmp_path: Path,
 ) -> None:
-    with Child("ends", how="os._exit", count=20_000, **told(empathy_home)) as child:
-        acked = child.hear("acked")
-        assert child.end() == 0
-    assert acked > 10_000
-    assert missing(names(empathy_home), "a", acked) == []
-    balance(empathy_home)
+    count = 200
+    for number in range(TRIES):
+        home = tmp_path / str(number)
+        with Child(
+            "ends", how="os._exit", count=count, pause=0.001, each=True, **told(home)
+        ) as child:
+            acked = child.hear("acked")
+            durability = child.heard[-1]["durability"]
+            assert child.end() == 0
+        assert missing(names(home), "a", acked) == []
+        balance(home)
+        each = [said["each"] for said in child.heard if "each" in said]
+        assert len(each) == count
+        if each == list(range(1, count + 1)) and durability == "sync":
+            assert names(home) == Counter(f"a-{n}" for n in range(count))
+            return
+    pytest.fail(f"in none of {TRIES} programs was each span acknowledged when it had ended: {each}")
+
+
+@pytest.mark.fault("P2")
+def test_a_program_that_leaves_at_full_pace_loses_one_window_at_the_most(tmp_path: Path) -> None:
+    ages: list[float] = []
+    for number in range(5):
+        home = tmp_path / str(number)
+        with Child("leaves", home=home, count=20_000) as child:
+            acked = child.hear("acked")
+            ages.append(child.heard[-1]["age"])
+            assert child.heard[-1]["durability"] == "batched" or acked == 20_000
+            assert child.end() == 0
+        assert missing(names(home), "a", acked) == []
+        balance(home)
+    # A batch grows for 50 ms, and the one before it is being written for a few more. Where a
+    # program leaves within that time is chance.
+    assert median(ages) <= 0.1, ages
+    assert max(ages) > 0, "nothing was batched"
 
 
 # -- P3 -----------------------------------------------------------------------------------------
@@ -197,18 +223,20 @@ def test_a_forked_child_does_not_count_its_parents_values_again(
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_of_multiprocessing_lose_nothing(empathy_home: Path, method: str) -> None:
-    count = 8 if method == "fork" else 3
-    with Child("processes", home=empathy_home, method=method, count=count) as child:
+    # At so many each, some still wait in a batch when the process leaves.
+    count, each = 3, 8000
+    with Child("processes", home=empathy_home, method=method, count=count, each=each) as child:
         assert set(child.hear("codes", 50)) == {0}
         assert child.end() == 0
     agrees(child.last("ledger"))
-    whos = ["parent", *(f"{method}{n}" for n in range(2 if method == "fork" else count))]
+    whos = [f"{method}{n}" for n in range(2 if method == "fork" else count)]
     if method == "fork":
         assert child.last("workers") == count
         whos += [f"task{n}" for n in range(count)]
-    assert names(empathy_home) == Counter(f"{who}-{n}" for who in whos for n in range(10))
-    found = balance(empathy_home)
-    assert found.acked["traces"] == 10 * len(whos)
+    expected = Counter(f"{who}-{n}" for who in whos for n in range(each))
+    expected.update(f"parent-{n}" for n in range(10))
+    assert names(empathy_home) == expected
+    assert balance(empathy_home).acked["traces"] == expected.total()
 
 
 @pytest.mark.fault("P4")
@@ -218,7 +246,7 @@ def test_processes_of_multiprocessing_lose_nothing(empathy_home: Path, method: s
 def test_workers_of_gunicorn_lose_no_span_of_any_request(empathy_home: Path, preload: bool) -> None:
     pytest.importorskip("gunicorn")
     with Child("served", home=empathy_home, workers=3, preload=preload) as child:
-        port = _port(child)
+        port = port_of(child)
         served: Counter[str] = Counter()
         count = 0
         while count < 300 or len(served) == 1:  # the second worker may come up late
@@ -232,18 +260,6 @@ def test_workers_of_gunicorn_lose_no_span_of_any_request(empathy_home: Path, pre
     assert names(empathy_home) == Counter(f"r-{n}" for n in range(count))
     assert len({s.name.instance for s in segments.listed(empathy_home, "traces")}) == len(served)
     balance(empathy_home)
-
-
-def _port(child: Child) -> int:
-    """The port that gunicorn says it listens on."""
-    found: list[bytes] = []
-
-    def listening() -> bool:
-        found[:] = re.findall(rb"Listening at: http://127\.0\.0\.1:(\d+)", child.errors)
-        return bool(found)
-
-    until(listening)
-    return int(found[0])
 
 
 # -- P6, P7, P8 ---------------------------------------------------------------------------------
@@ -329,6 +345,36 @@ def test_a_dead_backend_makes_nothing_grow(empathy_home: Path, spawned: Spawned)
     assert spawned.received()["spans"] == 0
 
 
+AROUND = {
+    "agent": "invoke_agent ", "workflow": "invoke_workflow ", "tool": "execute_tool ",
+}  # fmt: skip
+
+
+@pytest.mark.fault("P8")
+def test_a_step_of_the_clock_changes_no_duration(empathy_home: Path) -> None:
+    with Child("clocks", home=empathy_home, endpoints={}) as child:
+        lasted = child.hear("lasted")
+        assert child.end() == 0
+    found = durations(empathy_home)
+    assert len(lasted) == 12  # an hour and twenty years, forth and back
+    for name, (least, most) in lasted.items():
+        duration = found[AROUND[name.split()[0]] + name]
+        assert duration >= 0
+        # Both bounds were taken by the monotonic clock, inside and around.
+        assert least - 1e-6 <= duration <= most + 1e-6, name
+
+
+def durations(home: Path) -> dict[str, float]:
+    """How long each span of the log lasted, in seconds."""
+    return {
+        span["name"]: (int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])) / 1e9
+        for line in lines(home)
+        for outer in orjson.loads(line)["resourceSpans"]
+        for inner in outer["scopeSpans"]
+        for span in inner["spans"]
+    }
+
+
 @pytest.mark.fault("P8")
 def test_steps_of_the_clock_lose_nothing_and_names_stay_unique(
     empathy_home: Path, spawned: Spawned
@@ -336,9 +382,11 @@ def test_steps_of_the_clock_lose_nothing_and_names_stay_unique(
     with Child("clocks", home=empathy_home, endpoints={"b": spawned.endpoint}) as child:
         count = child.hear("count")
         assert child.heard[-1]["flushed"]
+        lasted = child.heard[-1]["lasted"]
         assert child.end() == 0
     agrees(child.last("ledger"))
     expected = Counter(f"a-{n}" for n in range(count))
+    expected.update(AROUND[name.split()[0]] + name for name in lasted)
     assert Counter(spawned.received()["names"]["traces"]) == expected
     found = segments.listed(empathy_home, "traces")
     assert len({str(one.name) for one in found}) == len(found)

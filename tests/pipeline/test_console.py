@@ -17,9 +17,9 @@ from otel_empathy.pipeline.transport import connect
 SECOND = 10**9
 
 
-def printed(signal: str, *records: object, errors_only: bool = False) -> list[str]:
+def printed(signal: str, *records: object, **what: bool) -> list[str]:
     stream = io.StringIO()
-    transport = ConsoleTransport(Console(errors_only=errors_only), stream=stream)
+    transport = ConsoleTransport(Console(**what), stream=stream)  # type: ignore[arg-type]
     body = b",".join(orjson.dumps(record) for record in records)
     chunk = Chunk(SIGNALS[signal], b'"resource":{"attributes":[]}', b'"scope":{}', body, 1)
     assert transport.send(SIGNALS[signal], [chunk], 0.0) == Outcome("ok")
@@ -56,6 +56,14 @@ def test_a_log_record_is_a_line() -> None:
 
 def test_a_metric_is_a_line_with_the_number_of_its_points() -> None:
     assert printed("metrics", METRIC) == ["00:00:03Z metric tokens 2 points"]
+
+
+def test_what_we_tell_of_ourselves_is_left_out_unless_asked_for() -> None:
+    ours = ["otel.sdk.span.live", "empathy.sdk.errors", "empathy.log.size", "empathy.backend.lag"]
+    found = [{**METRIC, "name": name} for name in (*ours, "empathy.run.active")]
+    assert printed("metrics", *found) == ["00:00:03Z metric empathy.run.active 2 points"]
+    assert len(printed("metrics", *found, self_health=True)) == 5
+    assert len(printed("traces", {**GOOD, "name": "empathy.log.x"})) == 1
 
 
 def test_errors_only_leaves_out_what_went_well() -> None:

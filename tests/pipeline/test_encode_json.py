@@ -9,16 +9,18 @@ import otlp_oracle as oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry._logs import LogRecord
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 from otel_empathy.pipeline import encode_json
 from otel_empathy.pipeline.chunk import SIGNALS, parse
+from otel_empathy.pipeline.encode_json import Limits
 
 CONTEXT = SpanContext(0x5B8EFFF798038103D269B633813FC60C, 0xEEE19B7EC3C1B174, False)
 
@@ -291,3 +293,40 @@ def test_the_encoders_load_no_sdk_and_no_protobuf() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "member"),
+    [
+        ({"max_span_attributes": 1}, "droppedAttributesCount"),
+        ({"max_events": 1}, "droppedEventsCount"),
+        ({"max_links": 1}, "droppedLinksCount"),
+    ],
+)
+def test_what_the_sdks_own_limits_dropped_from_a_span_is_marked_and_counted(
+    limit: dict[str, int], member: str
+) -> None:
+    limits = Limits()
+    tracer = TracerProvider(span_limits=SpanLimits(**limit)).get_tracer("t")
+    context = SpanContext(1, 2, is_remote=False)
+    with tracer.start_as_current_span("x", links=[Link(context), Link(context)]) as span:
+        span.set_attributes({"a": 1, "b": 2})
+        span.add_event("one")
+        span.add_event("two")
+    assert isinstance(span, ReadableSpan)
+    found = json.loads(encode_json.span(span, limits))
+    assert found[member] == 1
+    assert {"key": "empathy.sdk.truncated", "value": {"boolValue": True}} in found["attributes"]
+    assert limits.counters == {"keys": 1}
+
+
+def test_what_the_sdks_own_limits_dropped_from_a_log_record_is_marked_and_counted() -> None:
+    class Dropping:
+        dropped_attributes = 2
+        log_record = LogRecord(timestamp=1, body="x", attributes={"a": 1})
+
+    limits = Limits()
+    found = json.loads(encode_json.log_record(Dropping(), limits))  # type: ignore[arg-type]
+    assert found["droppedAttributesCount"] == 2
+    assert {"key": "empathy.sdk.truncated", "value": {"boolValue": True}} in found["attributes"]
+    assert limits.counters == {"keys": 1}

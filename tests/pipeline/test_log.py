@@ -563,6 +563,55 @@ def test_nobody_waits_for_room_that_a_refusing_disk_cannot_give(
     assert waited == []
 
 
+@pytest.mark.fault("P6")
+def test_a_caller_is_asked_to_wait_for_a_millisecond_at_the_most_and_is_counted_then(
+    empathy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments.make_home(empathy_home)
+    log = Log(
+        empathy_home, service="t", instance=INSTANCE, options=Options(buffer_bytes=1),
+        clock=ManualClock(),
+    )  # fmt: skip
+    writer = log.writers["traces"]
+    waited: list[float | None] = []
+    # What the lock and the bell are told is judged, since what a wait takes is up to the machine.
+    monkeypatch.setattr(writer, "io", Held(waited))
+    monkeypatch.setattr(log, "_freed", Listening(waited))
+    put(log, 1)
+    assert len(waited) == 2  # once for the file, once for room
+    assert None not in waited
+    assert 0 < sum(waited) <= 0.001
+    assert log.counts["traces"].dropped == {"queue_full": 1}
+    monkeypatch.undo()
+    log.close(1)
+
+
+@pytest.mark.fault("P2")
+def test_a_batch_grows_for_one_window_at_the_most(log: Log) -> None:
+    waited: list[float | None] = []
+    log._urgent = Listening(waited)
+    for number in range(1, 10_001):
+        put(log, number)
+    assert log.flush(5)
+    assert waited
+    assert set(waited) == {0.05}
+
+
+class Held:
+    """A lock that somebody else holds for ever; notes how long it was waited for."""
+
+    def __init__(self, heard: list[float | None]) -> None:
+        self.heard = heard
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        if blocking:
+            self.heard.append(timeout)
+        return False
+
+    def release(self) -> None:
+        raise RuntimeError("it is somebody else's")
+
+
 class Listening(Bell):
     """Notes who waits for it."""
 

@@ -69,6 +69,9 @@ def test_addresses_alone_say_which_signals_are_taken() -> None:
         ({"client_certificate": "/no/such.pem"}, ["client_certificate", "no such file"]),
         ({"headers": {"a b": "c"}}, ["'a b'", "name of a header"]),
         ({"headers": {"key": "line\r\nnext: line"}}, ["key", "printable ASCII"]),
+        ({"headers": 3}, ["headers=<int>", "mapping", "api-key"]),
+        ({"urls": 3}, ["urls=<int>", "mapping"]),
+        ({"signals": 3}, ["signals=3", "list"]),
         ({"headers": {"key": 7}}, ["key", "printable ASCII"]),
         ({"headers": {"Content-Length": "5"}}, ["'Content-Length'", "leave it out"]),
         ({"headers": {"transfer-encoding": "chunked"}}, ["leave it out"]),
@@ -94,6 +97,12 @@ def test_a_value_that_cannot_work_is_named_with_its_rule(
 def test_a_console_is_named_by_the_same_rule(name: Any) -> None:
     with pytest.raises(SettingError, match="collector-1"):
         Console(name=name)
+
+
+@pytest.mark.parametrize("flag", ["errors_only", "self_health"])
+def test_a_flag_of_the_console_is_true_or_false(flag: str) -> None:
+    with pytest.raises(SettingError, match=f"{flag}='x': must be True or False"):
+        Console(**{flag: "x"})  # type: ignore[arg-type]
 
 
 def test_a_client_key_needs_its_certificate(tmp_path: Path) -> None:

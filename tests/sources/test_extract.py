@@ -237,6 +237,19 @@ def test_an_extract_may_give_everything_else_too() -> None:
     assert (str(call.amount), call.source) == ("0.5", "injected")
 
 
+def test_chunks_inside_of_events_are_read() -> None:
+    usage = Obj(prompt_tokens=7, completion_tokens=3)
+    inside = [
+        Obj(id="c1", model="m", choices=[Obj(index=1, finish_reason="stop")], usage=None),
+        Obj(id="c1", model="m", choices=[], usage=usage),
+    ]
+    call = Call("chat")
+    read_chunks(call, [Obj(type="chunk", chunk=chunk) for chunk in inside])
+    assert call.tokens == Usage(input=7, output=3)
+    assert (call.response_id, call.response_model) == ("c1", "m")
+    assert call.finish == ("error", "stop")
+
+
 def test_choices_without_a_reason_keep_their_place() -> None:
     whole, streamed = Call("chat"), Call("chat")
     read_reply(whole, {"choices": [{"finish_reason": None}, {"finish_reason": "stop"}]})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextvars
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -68,6 +69,54 @@ def test_a_run_that_is_over_can_be_judged_by_itself_or_by_its_id(captured: Captu
     assert second["empathy.call.tier"] == "premium"
 
 
+@pytest.mark.parametrize("by_id", [True, False])
+@pytest.mark.parametrize("running", [True, False])
+def test_feedback_stands_with_the_run_it_judges(*, by_id: bool, running: bool) -> None:
+    with capturing(hash_user=lambda user: f"hash of {user}") as captured:
+        _judge_a_run(captured, by_id=by_id, running=running)
+
+
+def _judge_a_run(captured: Captured, *, by_id: bool, running: bool) -> None:
+    with (
+        using(workflow="shop", user="ada", session="s-1", tier="cheap", stage="draft"),
+        agent(name="a") as run,
+        llm_call() as call,
+    ):
+        call.response(id="not judged")
+        if running:
+            elsewhere = contextvars.Context()
+            elsewhere.run(feedback, rating=2, run=run.id if by_id else run)
+    if not running:
+        feedback(rating=2, run=run.id if by_id else run)
+    span = captured.span("invoke_agent a")
+    assert span.context is not None
+    (record,) = [r for r in captured.records if r.event_name == RESULT]
+    assert (record.trace_id, record.span_id) == (span.context.trace_id, span.context.span_id)
+    found = captured.event(RESULT)
+    own = dict(span.attributes or {})
+    for name in ("empathy.run.id", "gen_ai.agent.name", "gen_ai.workflow.name", "session.id"):
+        assert found[name] == own[name]
+    assert found["user.hash"] == "hash of ada"
+    assert (found["empathy.call.tier"], found["empathy.call.stage"]) == ("cheap", "draft")
+    assert "gen_ai.response.id" not in found
+    ((labels, _),) = captured.points("empathy.feedback.score")
+    assert labels["gen_ai.workflow.name"] == "shop"
+
+
+def test_feedback_on_another_run_says_nothing_of_the_one_around(captured: Captured) -> None:
+    with using(workflow="first"), agent(name="judged") as run:
+        pass
+    with using(workflow="second", session="s-2"), agent(name="judge"), llm_call() as call:
+        call.response(id="r-1")
+        feedback(score=1, run=run.id)
+    found = captured.event(RESULT)
+    assert found["gen_ai.agent.name"] == "judged"
+    assert found["gen_ai.workflow.name"] == "first"
+    assert found["empathy.run.id"] == run.id
+    assert "session.id" not in found
+    assert "gen_ai.response.id" not in found
+
+
 def test_inside_a_call_its_reply_is_judged(captured: Captured) -> None:
     with llm_call() as call:
         call.response(id="r-1")
@@ -86,6 +135,8 @@ def test_inside_a_call_its_reply_is_judged(captured: Captured) -> None:
         {"rating": 0},
         {"rating": 6},
         {"score": 0.5, "tier": "huge"},
+        {"score": 0.5, "run": ""},
+        {"score": 0.5, "workflow": ""},
     ],
 )
 @pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
@@ -101,8 +152,21 @@ def test_what_is_out_of_range_raises_and_stores_nothing(given: dict[str, Any], *
         assert captured.metrics() == {}
 
 
-@pytest.mark.parametrize("given", [{"score": "1"}, {"rating": True}, {"score": 1, "tier": 3}])
-def test_what_is_no_number_raises(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"score": "1"},
+        {"rating": True},
+        {"rating": 4.5},
+        {"rating": 4.0},
+        {"score": 1, "tier": 3},
+        {"score": 1, "run": 5},
+        {"score": 1, "workflow": 5},
+        {"score": 1, "name": 5},
+        {"score": 1, "stage": 5},
+    ],
+)
+def test_what_has_another_type_raises(given: dict[str, Any]) -> None:
     with pytest.raises(WrongType):
         feedback(**given)
 
@@ -112,6 +176,19 @@ def test_comments_are_scrubbed() -> None:
         feedback(score=1, comment="my key is sk-1")
         found = captured.event(RESULT)
         assert found["gen_ai.evaluation.explanation"] == "my key is ***"
+
+
+def test_of_a_long_comment_only_the_beginning_is_looked_at() -> None:
+    looked: list[int] = []
+
+    def scrub(text: str) -> str:
+        looked.append(len(text))
+        return text
+
+    with capturing(scrub=scrub) as captured:
+        feedback(score=1, comment="word " * 400_000)
+        assert captured.event(RESULT)["gen_ai.evaluation.explanation"] == ("word " * 2_000)[:8_192]
+        assert max(looked) < 20_000
 
 
 def test_events_are_bound_to_where_they_happen(captured: Captured) -> None:

@@ -632,7 +632,7 @@ def test_extract_reads_the_result_or_the_list_of_chunks(captured: Captured) -> N
 
     @llm_call(extract=lambda chunks: {"output": len(chunks), "model": "m", "finish": "stop"})
     def stream() -> Iterator[str]:
-        yield from ["x"] * 5_000
+        yield from ["x"] * 4_159
 
     @llm_call(extract=lambda reply: reply[1])
     def pair() -> Any:
@@ -643,9 +643,40 @@ def test_extract_reads_the_result_or_the_list_of_chunks(captured: Captured) -> N
     pair()
     first, second, third = [dict(span.attributes or {}) for span in captured.spans]
     assert first["gen_ai.usage.input_tokens"] == 4
-    assert second["gen_ai.usage.output_tokens"] == 4_096 + 64  # the bound of what is kept
+    assert second["gen_ai.usage.output_tokens"] == 4_159
     assert second["gen_ai.response.finish_reasons"] == ("stop",)
     assert third["gen_ai.usage.input_tokens"] == 9
+
+
+@pytest.mark.parametrize("number", [65_600, 70_000])
+def test_an_extract_is_not_asked_about_a_part_of_a_stream(captured: Captured, number: int) -> None:
+    asked = []
+
+    @llm_call(extract=asked.append)
+    def stream() -> Iterator[int]:
+        yield from range(number)
+
+    with safety.swallow() as errors:
+        assert len(list(stream())) == number
+    assert asked == []
+    assert errors["extract", "stream.chunks"] == 1
+    found = attributes(captured)
+    assert found["empathy.usage.source"] == "none"
+    assert "gen_ai.usage.output_tokens" not in found
+    assert found["empathy.call.chunks"] == number
+
+
+@pytest.mark.parametrize("given", [5, "x", [1], object(), {"nope": 1}])
+def test_an_extract_that_gives_nothing_of_use_is_counted_and_logged(
+    captured: Captured, given: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask = llm_call(extract=lambda reply: given)(lambda: "reply")
+    safety._told.clear()
+    with safety.swallow() as errors:
+        assert [ask(), ask()] == ["reply", "reply"]
+    assert errors["extract", "otel_empathy.core.errors.WrongType"] == 2
+    assert len(caplog.records) == 1
+    assert [(s.attributes or {})["empathy.usage.source"] for s in captured.spans] == ["none"] * 2
 
 
 def test_an_extract_that_fails_is_counted_and_swallowed(captured: Captured) -> None:
@@ -951,6 +982,7 @@ def test_using_gives_stage_and_tier_where_the_decorator_does_not(captured: Captu
         ({"prompt": ()}, WrongType),
         ({"prompt": 3}, WrongType),
         ({"extract": 3}, WrongType),
+        ({"guard": 3}, WrongType),
     ],
 )
 def test_misuse_is_told_at_definition(given: dict[str, Any], error: type[Exception]) -> None:
@@ -1022,7 +1054,7 @@ def test_an_inner_call_of_the_same_kind_is_part_of_the_outer_one(priced: Capture
     assert outer() == "text"
     span = priced.span("chat gpt-4o")
     found = dict(span.attributes or {})
-    assert found["gen_ai.provider.name"] == "mine"
+    assert found["gen_ai.provider.name"] == "openai"
     assert found["gen_ai.request.model"] == "gpt-4o"
     assert found["gen_ai.response.id"] == "chatcmpl-1"
     assert found["gen_ai.usage.input_tokens"] == 100
@@ -1032,6 +1064,38 @@ def test_an_inner_call_of_the_same_kind_is_part_of_the_outer_one(priced: Capture
     assert found["empathy.usage.source"] == "provider"
     ((_, count),) = priced.points("empathy.call.usage")
     assert count == 1
+
+
+def test_whom_the_inner_call_asked_decides_about_names_and_price() -> None:
+    class Watching(Sampler):
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def should_sample(self, *args: Any, **kwargs: Any) -> Any:
+            self.seen.append(dict(kwargs.get("attributes") or args[4]))
+            return ALWAYS_ON.should_sample(*args, **kwargs)
+
+        def get_description(self) -> str:
+            return "watching"
+
+    sampler = Watching()
+    with capturing(sampler=sampler, prices=Prices.bundled()) as captured:
+        with llm_call(provider="langchain", model="outer"):
+            llm_call(provider="openai", model="gpt-4o")(lambda: REPLY)()
+        (start,) = sampler.seen
+        assert (start["gen_ai.provider.name"], start["gen_ai.request.model"]) == (
+            "langchain",
+            "outer",
+        )
+        found = dict(captured.span("chat gpt-4o").attributes or {})
+        assert found["gen_ai.provider.name"] == "openai"
+        assert found["gen_ai.request.model"] == "gpt-4o"
+        assert str(found["empathy.cost.price_key"]).startswith("openai/gpt-4o")
+        assert "empathy.cost.reason" not in found
+        for name in ("empathy.call.cost", "gen_ai.client.operation.duration"):
+            ((labels, _),) = captured.points(name)
+            assert labels["gen_ai.provider.name"] == "openai"
+            assert labels["gen_ai.request.model"] == "gpt-4o"
 
 
 def test_the_newest_inner_word_wins_and_the_outer_one_over_it(captured: Captured) -> None:

@@ -930,7 +930,9 @@ def test_a_guard_stands_inside_the_span_and_works_without_telemetry(
 
 def test_what_is_no_guard_is_refused() -> None:
     with pytest.raises(WrongType, match="guard"):
-        llm_call(guard=3)(function)  # type: ignore[arg-type]
+        llm_call(guard=3)  # type: ignore[call-overload]
+    with pytest.raises(WrongType, match="guard"):
+        agent(guard=3)  # type: ignore[call-overload]
     with pytest.raises(WrongType, match="guard"):
         llm_call(guard=lambda fn: None)(function)  # type: ignore[arg-type, return-value]
 

@@ -8,8 +8,10 @@ from store.lines import DAY, NOW, SECOND, call, line, segment, span
 
 from otel_empathy.core.usage import Usage
 from otel_empathy.store.calls import Seen, calls
+from otel_empathy.store.cells import add_up
 from otel_empathy.store.reader import Reader
 from otel_empathy.store.window import ALWAYS, Window
+from otel_empathy.views.traces import newest
 
 
 def read(home, window=ALWAYS):
@@ -249,3 +251,31 @@ def test_a_time_that_is_not_known_is_shown_as_none(tmp_path):
     segment(tmp_path, line(call(start=0)))
     assert [one.flat()["ts"] for one in read(tmp_path)] == [None]
     assert SECOND * 10 < NOW
+
+
+def test_cache_tokens_that_are_not_known_are_not_in_the_flat_form(tmp_path):
+    segment(tmp_path, line(call(cached=40)))
+    [found] = read(tmp_path)
+    assert found.flat()["prompt_cache"] == {"hit": True, "read_tokens": 40}
+
+
+def test_older_names_of_provider_and_tokens_are_read_where_the_new_ones_are_missing(tmp_path):
+    old = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.system": "acme",
+        "gen_ai.request.model": "own",
+        "gen_ai.usage.prompt_tokens": 7,
+        "gen_ai.usage.completion_tokens": 3,
+    }
+    new = {
+        "gen_ai.provider.name": "newer",
+        "gen_ai.usage.input_tokens": 0,
+        "gen_ai.usage.output_tokens": 5,
+    }
+    segment(tmp_path, line(span(attributes=old), span(attributes={**old, **new})))
+    found = [(one.provider, one.input, one.output) for one in read(tmp_path)]
+    assert found == [("acme", 7, 3), ("newer", 0, 5)]
+    cells = add_up(Reader(tmp_path), ALWAYS).cells
+    assert sorted((one.provider, one.input, one.output) for one in cells) == sorted(found)
+    [listed] = newest(Reader(tmp_path), ALWAYS, limit=5)
+    assert (listed.tokens_input, listed.tokens_output) == (7, 8)

@@ -11,8 +11,10 @@ import pytest
 from store.lines import DAY, NOW, line, segment, span
 
 from otel_empathy.core.errors import WrongType, WrongValue
+from otel_empathy.store.calls import Decoder, Operation
 from otel_empathy.store.reader import LONGEST, Reader
 from otel_empathy.store.records import spans
+from otel_empathy.store.wire import decoded
 
 
 def names(reader: Reader) -> list[str]:
@@ -417,3 +419,19 @@ def test_open_files_are_closed_when_a_scan_is_left_early(tmp_path):
     next(scan)
     scan.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_half_a_surrogate_pair_costs_one_character_and_not_the_line(tmp_path):
+    texts = {
+        rb"cut \ud83d": "cut \ufffd",
+        rb"\uDE00 tail": "\ufffd tail",
+        rb"\ud83d\ud83d\ude00": "\ufffd\U0001f600",
+        rb"no escape: \\ud800 \ud800": "no escape: \\ud800 \ufffd",
+    }
+    lines = [one("NAME").replace(b"NAME", text) for text in texts]
+    segment(tmp_path, *lines, b'{"resourceSpans": "\\ud800\n')
+    reader = Reader(tmp_path)
+    assert names(reader) == list(texts.values())
+    assert reader.skips.counts == {"corrupt": 1}
+    scan = reader.scan("traces")
+    assert len(list(decoded(scan, scan, Decoder((Operation,) * 2, ids=True)))) == 4

@@ -441,6 +441,12 @@ def test_a_tree_has_each_span_below_its_parent(home: Path) -> None:
     assert sum(1 for _ in trace.walk()) == largest.spans == trace.spans
 
 
+_WRITES = (
+    "gen_ai.usage.cache_write.input_tokens",
+    "gen_ai.usage.cache_creation.input_tokens",
+)
+
+
 def flat_of(one: Plain) -> dict[str, Any]:
     flat = one.flat
     seconds, micros = divmod(one.start // 1000, 1_000_000)
@@ -466,13 +472,13 @@ def flat_of(one: Plain) -> dict[str, Any]:
     }
     if one.hit:
         form["cache"]["type"] = flat["empathy.call.cache_type"]
-    write = count(flat.get("gen_ai.usage.cache_write.input_tokens")) or count(
-        flat.get("gen_ai.usage.cache_creation.input_tokens")
-    )
+    write = count(flat.get(_WRITES[0])) or count(flat.get(_WRITES[1]))
     if one.read or write:
-        form["prompt_cache"] = {
-            "hit": one.read > 0, "creation_tokens": write, "read_tokens": one.read,
-        }  # fmt: skip
+        form["prompt_cache"] = {"hit": one.read > 0}
+        if any(key in flat for key in _WRITES):
+            form["prompt_cache"]["creation_tokens"] = write
+        if "gen_ai.usage.cache_read.input_tokens" in flat:
+            form["prompt_cache"]["read_tokens"] = one.read
     return form
 
 

@@ -9,8 +9,9 @@ from types import MappingProxyType
 import pytest
 from store.lines import DAY, NOW, Clock, call, line, log_line, pairs, segment, span
 
-from otel_empathy.core.errors import SettingError, WrongValue
+from otel_empathy.core.errors import SettingError, WrongType, WrongValue
 from otel_empathy.core.prices import Prices
+from otel_empathy.emit.live import live
 from otel_empathy.views.store import Store, open_store
 
 EVENT = MappingProxyType(
@@ -212,3 +213,21 @@ def test_followed_records_of_all_signals_are_typed(tmp_path):
 def test_following_an_unknown_signal_is_refused_at_once(tmp_path):
     with pytest.raises(WrongValue, match="traces, metrics, logs"):
         Store(tmp_path).follow(signals=("profiles",))
+
+
+def test_prices_given_to_configure_are_those_of_a_store_in_the_same_process(tmp_path):
+    home = tmp_path / "home"
+    segment(home, line(call(provider="acme", model="own", cached=1_000_000)))
+    rates = {"input": 30, "output": 60, "cache_read": 3}
+    try:
+        live.prices = Prices.bundled({"models": {"acme/own": rates}})
+        assert open_store(home, clock=Clock()).cache(days=7).savings == 27
+    finally:
+        live.remove()
+    assert open_store(home, clock=Clock()).cache(days=7).unpriced_models == ("acme/own",)
+
+
+@pytest.mark.parametrize("paths", [3, b"home"])
+def test_what_is_no_path_is_refused_with_value_and_fix(paths):
+    with pytest.raises(WrongType, match="give a home, a folder or a file"):
+        open_store(paths)
