@@ -150,7 +150,7 @@ def enrich(call: Call, data: Any) -> dict[str, Any]:
     if call.amount is None and known.pop(semconv.COST_SOURCE, None) == "provider":
         call.cost(amount, currency)
     own = _counts(call.tokens)
-    said = call.source if own else source or "provider"
+    said = (call.source if own else source) or "provider"
     call.counted({name: n for name, n in tokens.items() if name not in own}, source=said)
     if content:
         call.content = {**content, **call.content}

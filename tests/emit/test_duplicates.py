@@ -15,7 +15,7 @@ def test_counts_of_somebody_else_are_checked_like_everybodys() -> None:
     duplicates.enrich(call, data)
     assert call.tokens is not None
     assert (call.tokens.input, call.tokens.output, call.source) == (None, 7, "provider")
-    assert call.refused == ["usage.input"]
+    assert call.refused == ("usage.input",)
 
 
 def test_what_the_outer_call_was_told_itself_stays() -> None:
